@@ -1,0 +1,122 @@
+"""Records of the ledger as clients see them."""
+
+from datetime import UTC, datetime
+from typing import Any, overload
+from urllib.parse import quote
+
+from api import schemas
+from shared.contracts import (
+    Artifact,
+    FileRecord,
+    JobRecord,
+    JobStatus,
+    StepRecord,
+    StepStatus,
+    WorkerRecord,
+)
+
+
+@overload
+def time(ms: int) -> str: ...
+@overload
+def time(ms: None) -> None: ...
+def time(ms: int | None) -> str | None:
+    """Milliseconds since the epoch as RFC 3339, UTC."""
+    if ms is None:
+        return None
+    text = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def file(record: FileRecord) -> schemas.File:
+    return schemas.File(
+        id=record.id,
+        bytes=record.bytes,
+        sha256=record.sha256,
+        media_type=record.media_type,
+        width=record.width,
+        height=record.height,
+        created_at=time(record.created_at),
+        expires_at=time(record.expires_at),
+    )
+
+
+def job(record: JobRecord, base_url: str, queue_position: int | None) -> schemas.Job:
+    """`base_url` is the API's own address, with a slash at its end."""
+    url = f"{base_url}v1/jobs/{record.id}"
+    error = record.error
+    return schemas.Job(
+        id=record.id,
+        kind=record.kind,
+        status=record.status,
+        created_at=time(record.created_at),
+        started_at=time(record.started_at),
+        finished_at=time(record.finished_at),
+        expires_at=time(record.expires_at),
+        steps=[_step(step) for step in record.steps],
+        progress=schemas.Progress(value=_progress(record), message=record.progress_message),
+        queue_position=queue_position,
+        eta_s=None,
+        outputs=_outputs(record, url),
+        error=error and schemas.JobErrorView(**error.model_dump()),
+        metadata=record.metadata,
+        urls=schemas.Urls(self=url, cancel=f"{url}/cancel"),
+    )
+
+
+def worker(record: WorkerRecord) -> schemas.WorkerView:
+    fields = record.model_dump(include=set(schemas.WorkerView.model_fields))
+    return schemas.WorkerView(**{**fields, "started_at": time(record.started_at)})
+
+
+def _step(record: StepRecord) -> schemas.StepView:
+    step, output = record.step, record.output
+    return schemas.StepView(
+        name=step.name,
+        family=step.family,
+        model=step.model,
+        revision=(output.revision or None) if output else None,
+        status=record.status,
+        attempts=record.attempts,
+        queue_ms=_between(record.queued_at, record.started_at),
+        run_ms=output.run_ms if output else _between(record.started_at, record.finished_at),
+        batch_class=output.batch_class if output else step.batch_class,
+    )
+
+
+def _between(start: int | None, end: int | None) -> int | None:
+    return None if start is None or end is None else max(0, end - start)
+
+
+def _progress(record: JobRecord) -> float:
+    """The share of the whole chain that is done; each step counts the same."""
+    if record.status is JobStatus.SUCCEEDED:
+        return 1.0
+    done = sum(step.status is StepStatus.SUCCEEDED for step in record.steps)
+    running = record.steps[record.current].status is StepStatus.RUNNING
+    value = (done + (record.progress if running else 0.0)) / len(record.steps)
+    return round(min(max(value, 0.0), 1.0), 4)
+
+
+def _outputs(record: JobRecord, url: str) -> schemas.Outputs:
+    def listed(artifact: Artifact) -> dict[str, Any]:
+        return {
+            "name": artifact.name,
+            "url": f"{url}/artifacts/{quote(artifact.name)}",
+            "media_type": artifact.media_type,
+            "sha256": artifact.sha256,
+            "bytes": artifact.bytes,
+        }
+
+    images = [
+        schemas.ImageView(
+            **listed(artifact),
+            width=artifact.width,
+            height=artifact.height,
+            seed=artifact.seed,
+        )
+        for artifact in record.artifacts
+        if artifact.media_type.startswith("image/")
+    ]
+    artifacts = [schemas.ArtifactView(**listed(artifact)) for artifact in record.artifacts]
+    return schemas.Outputs(**{**record.outputs, "images": images, "artifacts": artifacts})

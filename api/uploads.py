@@ -1,0 +1,143 @@
+"""Pictures on their way in: looked at, stored, recorded; and the references that name them."""
+
+import base64
+import binascii
+import hashlib
+import re
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+
+from api.errors import InvalidImageField
+from api.services import TENANT, Services
+from shared import images, logs
+from shared.contracts import FileRecord
+from shared.errors import InvalidImage, InvalidRequest, NotFound, StorageUnavailable, TooLarge
+
+IMAGE = "image"
+LATER_PURPOSES = ("batch", "dataset")
+FILE_ID = re.compile(r"file_[0-9a-f]{32}")
+DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,", re.ASCII)
+
+# A picture of MAX_PIXELS takes hundreds of megabytes while it is decoded.
+_DECODING = threading.BoundedSemaphore(2)
+
+log = logs.get(__name__)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A picture that was looked at and found good, not yet stored."""
+
+    data: bytes
+    sha256: str
+    info: images.ImageInfo
+
+    @property
+    def file_id(self) -> str:
+        """The same for the same bytes, tenant and purpose."""
+        name = f"{TENANT}|{IMAGE}|{self.sha256}"
+        return f"file_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+
+
+def look_at(services: Services, data: bytes, pointer: str) -> Upload:
+    """Decode the picture once. Raises InvalidImageField."""
+    try:
+        with _DECODING:
+            info = images.probe(data, services.settings.max_pixels)
+    except InvalidImage as error:
+        raise InvalidImageField(pointer, error.message) from error
+    return Upload(data, hashlib.sha256(data).hexdigest(), info)
+
+
+def store(services: Services, upload: Upload) -> FileRecord:
+    """Put the bytes into S3, then record them; a repeat keeps the first one's bytes.
+
+    Every upload has a key of its own, so that erasing an older one of the same bytes cannot
+    take it away. Raises StorageUnavailable, LedgerUnavailable.
+    """
+    now = int(time.time() * 1000)
+    retention_ms = int(services.settings.retention_days * 86_400_000)
+    key = f"files/{TENANT}/{upload.file_id}/{secrets.token_hex(6)}"
+    services.store.put(key, upload.data, upload.info.media_type)
+    record = services.ledger.put_file(
+        FileRecord(
+            id=upload.file_id,
+            tenant=TENANT,
+            purpose=IMAGE,
+            key=key,
+            bytes=len(upload.data),
+            sha256=upload.sha256,
+            media_type=upload.info.media_type,
+            width=upload.info.width,
+            height=upload.info.height,
+            created_at=now,
+            expires_at=now + retention_ms,
+        )
+    )
+    if record.key != key:
+        try:
+            services.store.delete([key])
+        except StorageUnavailable as error:
+            log.warning("a second copy was left behind", key=key, error=error.message)
+    return record
+
+
+def resolve(services: Services, reference: str, pointer: str) -> str | Upload:
+    """The id of an upload that is there, or the picture that the reference stands for.
+
+    Raises InvalidRequest, InvalidImageField, StorageUnavailable, LedgerUnavailable.
+    """
+    if reference.startswith("file_"):
+        return _existing(services, reference, pointer)
+    if reference.startswith("data:"):
+        return look_at(services, _inline(reference, pointer), pointer)
+    if reference.startswith("s3://"):
+        return look_at(services, _object(services, reference, pointer), pointer)
+    if reference.startswith(("https://", "http://")):
+        raise InvalidRequest.at(pointer, "URL inputs are off; upload the picture instead")
+    raise InvalidRequest.at(
+        pointer, "not an image reference: file_…, data:image/…;base64,… or s3://bucket/key"
+    )
+
+
+def _existing(services: Services, file_id: str, pointer: str) -> str:
+    try:
+        if not FILE_ID.fullmatch(file_id):
+            raise NotFound(file_id)
+        services.ledger.get_file(TENANT, file_id)
+    except NotFound:
+        raise InvalidRequest.at(pointer, "no such file") from None
+    return file_id
+
+
+def _inline(reference: str, pointer: str) -> bytes:
+    head = DATA_URI.match(reference)
+    if head is None:
+        raise InvalidRequest.at(pointer, "a data URI must begin with data:image/…;base64,")
+    try:
+        return base64.b64decode(reference[head.end() :], validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest.at(pointer, "the data URI is not valid base64") from None
+
+
+def _object(services: Services, reference: str, pointer: str) -> bytes:
+    if not any(_under(reference, prefix) for prefix in services.settings.s3_input_prefixes):
+        raise InvalidRequest.at(pointer, "not under a prefix that this service allows")
+    bucket, _, key = reference.removeprefix("s3://").partition("/")
+    if not bucket or not key:
+        raise InvalidRequest.at(pointer, "an S3 reference is s3://bucket/key")
+    try:
+        return services.store.read(bucket, key, services.settings.max_upload_mb * 2**20)
+    except NotFound:
+        raise InvalidRequest.at(pointer, "no such object") from None
+    except TooLarge:
+        limit = services.settings.max_upload_mb
+        raise InvalidRequest.at(pointer, f"the object is larger than {limit} MB") from None
+
+
+def _under(reference: str, prefix: str) -> bool:
+    """Whether the reference lies in the folder `prefix`; `s3://a/b` does not allow `s3://a/bc`."""
+    folder = prefix if prefix.endswith("/") else f"{prefix}/"
+    return ".." not in reference.split("/") and reference.startswith(folder)

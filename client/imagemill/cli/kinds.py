@@ -1,0 +1,109 @@
+"""One command per kind of job, as a function from its arguments to the inputs of jobs.
+
+Where one call is one job, the parameters have the names of the input's fields and are returned
+as they stand. What is not given is not sent, so that the service's default holds.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from imagemill.cli.run import Inputs, job_command
+from imagemill.errors import InvalidInput
+
+TEXTS_PER_JOB = 256
+
+Image = Annotated[str, typer.Argument(help="A file, or a reference: file_…, s3://….")]
+Images = Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files or references.")]
+Languages = Annotated[
+    list[str] | None, typer.Option(metavar="LANG", help="Like arb_Arab; repeatable.")
+]
+Count = Annotated[int | None, typer.Option("-n", metavar="N", help="How many pictures.")]
+Seed = Annotated[int | None, typer.Option(help="Of the first picture; the next have one more.")]
+Steps = Annotated[int | None, typer.Option(help="Denoising steps.")]
+Guidance = Annotated[float | None, typer.Option(help="How closely the text is followed.")]
+Strength = Annotated[
+    float | None, typer.Option(help="How much of the second picture is drawn anew, up to 1.")
+]
+Side = Annotated[int | None, typer.Option(metavar="PIXELS")]
+
+
+def blend(
+    first: Image,
+    second: Image,
+    translate_to: Languages = None,
+    n: Count = None,
+    seed: Seed = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    strength: Strength = None,
+    width: Side = None,
+    height: Side = None,
+) -> Inputs:
+    """Caption the first picture and redraw the second one from that caption."""
+    return [locals()]
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument()],
+    negative_prompt: Annotated[
+        str | None, typer.Option("--negative", help="What shall not be seen.")
+    ] = None,
+    n: Count = None,
+    seed: Seed = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    width: Side = None,
+    height: Side = None,
+) -> Inputs:
+    """Draw pictures from a prompt."""
+    return [locals()]
+
+
+def caption(
+    images: Images,
+    prompt: Annotated[str | None, typer.Option(help="Words that the caption begins with.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="How long it may become.")] = None,
+) -> Inputs:
+    """Say in words what pictures show."""
+    return [{"image": image, "prompt": prompt, "max_tokens": max_tokens} for image in images]
+
+
+def translate(
+    texts: Annotated[
+        list[str], typer.Argument(metavar="TEXT...", help="Texts; - is the lines of stdin.")
+    ],
+    source: Annotated[str | None, typer.Option(metavar="LANG", help="Like eng_Latn.")] = None,
+    target: Annotated[str | None, typer.Option(metavar="LANG", help="Like arb_Arab.")] = None,
+) -> Inputs:
+    """Translate texts, one line each."""
+    lines = [line for text in texts for line in (sys.stdin if text == "-" else [text])]
+    wanted = [line.strip() for line in lines if line.strip()]
+    if not wanted:
+        raise InvalidInput("there is no text to translate")
+    if len(wanted) == 1:
+        return [{"text": wanted[0], "source": source, "target": target}]
+    return [
+        {"text": wanted[start : start + TEXTS_PER_JOB], "source": source, "target": target}
+        for start in range(0, len(wanted), TEXTS_PER_JOB)
+    ]
+
+
+def reimagine(
+    image: Image,
+    translate_to: Languages = None,
+    n: Count = None,
+    seed: Seed = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+) -> Inputs:
+    """Read a picture, translate the text and draw new pictures from it."""
+    return [locals()]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands to the command line."""
+    for make_inputs in (blend, generate, caption, translate, reimagine):
+        name = make_inputs.__name__
+        app.command(name)(job_command(name, make_inputs))

@@ -1,0 +1,249 @@
+"""The types that cross process boundaries: jobs, steps, artifacts and their states.
+
+A *job* is what a user submits. Its kind plans it as a list of *steps*, each one call of one
+model family. A step is cut into *samples*, the unit that shares a batch.
+"""
+
+import secrets
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class JobStatus(StrEnum):
+    """Where a job stands; the same names in the ledger, over HTTP and in the client."""
+
+    QUEUED = "queued"  # accepted; no step has started
+    RUNNING = "running"  # a step has started, or waits between two steps
+    CANCELING = "canceling"  # a cancel was accepted while a step ran; the worker will stop it
+    SUCCEEDED = "succeeded"  # every step committed
+    FAILED = "failed"  # a step failed for good; `error` says why
+    CANCELED = "canceled"  # canceled before the last commit
+    EXPIRED = "expired"  # the deadline passed before the first step started
+
+    @property
+    def terminal(self) -> bool:
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED, JobStatus.EXPIRED})
+
+
+class StepStatus(StrEnum):
+    """Where a step stands within its job."""
+
+    WAITING = "waiting"  # its turn has not come
+    QUEUED = "queued"  # its turn has come; no worker holds it
+    RUNNING = "running"  # a worker holds a lease on it
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"  # the job ended before this step could
+
+
+class Priority(StrEnum):
+    """Interactive jobs are taken before bulk ones; each has a batch class of its own."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+def queue_name(family: str, model: str, priority: Priority) -> str:
+    """The broker queue of one model and priority. Workers serve queues in sorted order."""
+    rank = 1 if priority is Priority.INTERACTIVE else 2
+    return f"{rank}-{priority}.{family}.{model}"
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Step(Frozen):
+    """One planned call of one family, fixed when the job is submitted.
+
+    `params` hold everything that a batch must agree on (size, steps, guidance, target
+    language, …) and so, with the model and `batch_class`, are the batch key.
+    `batch_class` is the fixed number of samples in every batch that this step runs in.
+    """
+
+    name: str
+    family: str
+    model: str
+    params: dict[str, Any] = Field(default_factory=dict)
+    batch_class: int = Field(default=1, ge=1)
+
+    def queue(self, priority: Priority) -> str:
+        """The broker queue of this step."""
+        return queue_name(self.family, self.model, priority)
+
+
+class Artifact(Frozen):
+    """A stored object: where it lies, what it is, and the digest it must have."""
+
+    name: str
+    key: str
+    media_type: str
+    sha256: str
+    bytes: int
+    width: int | None = None
+    height: int | None = None
+    seed: int | None = None
+
+
+class StepOutput(Frozen):
+    """What a step left behind, as recorded by COMMIT."""
+
+    outputs: dict[str, Any] = Field(default_factory=dict)
+    artifacts: tuple[Artifact, ...] = ()
+    revision: str = ""
+    batch_class: int = 1
+    run_ms: int = 0
+
+
+class JobError(Frozen):
+    """Why a job failed."""
+
+    code: str
+    message: str
+    step: str | None = None
+
+
+class StepRecord(Frozen):
+    """A step as the ledger knows it. Times are milliseconds since the epoch."""
+
+    step: Step
+    status: StepStatus = StepStatus.WAITING
+    attempts: int = 0
+    queued_at: int | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+    output: StepOutput | None = None
+
+
+class JobRecord(Frozen):
+    """A job as the ledger knows it. Times are milliseconds since the epoch."""
+
+    id: str
+    tenant: str
+    kind: str
+    status: JobStatus
+    priority: Priority
+    input: dict[str, Any]
+    metadata: dict[str, Any]
+    created_at: int
+    started_at: int | None = None
+    finished_at: int | None = None
+    expires_at: int
+    deadline_at: int | None = None
+    steps: tuple[StepRecord, ...]
+    current: int  # index of the step whose turn it is
+    fence: int = 0
+    progress: float = 0.0
+    progress_message: str = ""
+    error: JobError | None = None
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """The outputs of all committed steps, merged in order."""
+        merged: dict[str, Any] = {}
+        for record in self.steps:
+            if record.output:
+                merged.update(record.output.outputs)
+        return merged
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """The artifacts of all committed steps, in order."""
+        return tuple(a for r in self.steps if r.output for a in r.output.artifacts)
+
+
+class NewJob(Frozen):
+    """What SUBMIT records. `files` are the ids of the uploads that the job needs."""
+
+    id: str
+    tenant: str
+    kind: str
+    priority: Priority
+    input: dict[str, Any]
+    steps: tuple[Step, ...]
+    files: tuple[str, ...] = ()
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    deadline_s: float | None = None
+    retention_s: float
+
+
+class FileRecord(Frozen):
+    """An upload. Times are milliseconds since the epoch."""
+
+    id: str
+    tenant: str
+    purpose: str
+    key: str
+    bytes: int
+    sha256: str
+    media_type: str
+    width: int | None = None
+    height: int | None = None
+    created_at: int
+    expires_at: int
+
+
+class WorkerRecord(Frozen):
+    """A live worker, as its heartbeat tells it."""
+
+    name: str
+    host: str
+    pid: int
+    family: str
+    device: str
+    models: dict[str, str]  # name → revision
+    queues: tuple[str, ...]
+    slots: int
+    busy: int
+    started_at: int
+    model_pid: int | None = None
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """A picture among a sample's data that the worker fetches and decodes before the call.
+
+    With `size` (width, height) it is resized too, so that the model process is spared the work.
+    """
+
+    file_id: str
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One unit of work for a model: a caption, a sentence, a picture.
+
+    `data` holds what may differ within a batch: text, seed, pictures. A picture is an
+    `ImageInput` when the kind makes the sample and an RGB `PIL.Image` when the model sees it.
+    """
+
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageOutput:
+    """A picture that a step produced; stored as PNG with its recipe."""
+
+    name: str
+    image: Any  # PIL.Image.Image, RGB
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Produced:
+    """What a kind makes of a step's results: values for `outputs`, and pictures to store."""
+
+    outputs: dict[str, Any] = field(default_factory=dict)
+    images: tuple[ImageOutput, ...] = ()
+
+
+def new_id(prefix: str) -> str:
+    """A random identifier such as `job_3f…` with 96 bits of chance."""
+    return f"{prefix}_{secrets.token_hex(12)}"

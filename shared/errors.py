@@ -1,0 +1,141 @@
+"""Every error that imagemill raises on purpose, under one base.
+
+`code` is the stable name that clients see, in a problem document or in a job's `error`.
+The API maps the classes to HTTP statuses (`api/errors.py`); the worker reads `retryable`
+and `burns_attempt` to decide what the ledger is told.
+"""
+
+from typing import Any
+
+
+class ImagemillError(Exception):
+    """Base of all errors. `retryable`: another try of the same step may succeed."""
+
+    code = "internal_error"
+    retryable = False
+    burns_attempt = True
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class UnexpectedError(ImagemillError):
+    """A defect: something failed that no other error describes; the log has the details."""
+
+    retryable = True
+
+
+class SettingsError(ImagemillError):
+    """A setting has a value that cannot be used; the message names the variable."""
+
+    code = "invalid_settings"
+
+
+class InvalidRequest(ImagemillError):
+    """The request does not fit its kind; `errors` is a list of {pointer, detail}."""
+
+    code = "invalid_request"
+
+    def __init__(self, message: str, errors: list[dict[str, str]] | None = None) -> None:
+        super().__init__(message)
+        self.errors = errors or []
+
+    @classmethod
+    def at(cls, pointer: str, detail: str) -> "InvalidRequest":
+        """One wrong field, named by its JSON pointer in the request."""
+        return cls(f"{pointer}: {detail}", [{"pointer": pointer, "detail": detail}])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.errors)
+
+
+class InvalidImage(ImagemillError):
+    """The bytes are not an image that can be used: not an image, truncated, too large."""
+
+    code = "invalid_image"
+
+
+class NotFound(ImagemillError):
+    """No such job, file or artifact."""
+
+    code = "not_found"
+
+
+class TooLarge(ImagemillError):
+    """The upload is over the limit."""
+
+    code = "too_large"
+
+
+class IdempotencyConflict(ImagemillError):
+    """The Idempotency-Key was used before with another body."""
+
+    code = "idempotency_key_reused"
+
+
+class ModelNotAvailable(ImagemillError):
+    """The model is registered, but its files are not here or no live worker serves it."""
+
+    code = "model_not_available"
+
+
+class OutOfMemory(ImagemillError):
+    """The device or the host had too little memory for the step, even for one sample alone."""
+
+    code = "out_of_memory"
+
+
+class ModelProcessDied(ImagemillError):
+    """The model process ended (a signal, a crash) while it ran this item alone."""
+
+    code = "poison"
+    retryable = True
+
+
+class PredictionFailed(ImagemillError):
+    """The model raised on this item; the same item would raise again."""
+
+    code = "prediction_failed"
+
+
+class DeadlineExceeded(ImagemillError):
+    """The job's deadline, or the step's time limit, passed while it ran."""
+
+    code = "deadline_exceeded"
+
+
+class StorageUnavailable(ImagemillError):
+    """S3 does not answer, refuses for now, or sent bytes that do not match their digest."""
+
+    code = "storage_unavailable"
+    retryable = True
+    burns_attempt = False
+
+
+class LedgerUnavailable(ImagemillError):
+    """The ledger does not answer or cannot write; nothing was accepted."""
+
+    code = "ledger_unavailable"
+    retryable = True
+    burns_attempt = False
+
+
+class StepCanceled(ImagemillError):
+    """The item was canceled; its result is discarded."""
+
+    code = "canceled"
+
+
+class StepInterrupted(ImagemillError):
+    """The worker is shutting down; the step is released to another worker."""
+
+    code = "interrupted"
+    retryable = True
+    burns_attempt = False
+
+
+class LeaseLost(ImagemillError):
+    """Another worker holds the step now; this one's result must not be recorded."""
+
+    code = "lease_lost"

@@ -1,0 +1,125 @@
+"""What a job kind is, and how kinds are found.
+
+A kind is one file in `shared/kinds/` that ends in `KIND = …`: the model of its input, and the
+stages that a request goes through. A *stage* becomes one step of the job: it is planned when
+the job is submitted, and on the worker it is cut into samples and its results made into
+outputs. Kinds and stages are pure: they read no clock, no network and no model.
+"""
+
+import importlib
+import pkgutil
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.contracts import Produced, Sample, Step
+from shared.models import ModelChoice
+
+MAX_TEXT = 8_000  # characters of one text field
+MAX_SEED = 2**53 - 11  # a JSON number holds it exactly, and the tenth image's seed too
+
+
+class _ImageMark:
+    """Marks the fields of an Input that hold an image reference."""
+
+
+ImageRef = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description="`file_…`, a `data:image/…;base64,…` URI, or `s3://bucket/key` under an "
+        "allowed prefix; in a multipart request, the part of the same name.",
+    ),
+    _ImageMark(),
+]
+Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+Seed = Annotated[
+    int,
+    Field(ge=0, le=MAX_SEED, description="Drawn when absent; of n images, the i-th has seed + i."),
+]
+Count = Annotated[int, Field(ge=1, le=10)]
+Side = Annotated[int, Field(ge=8, le=4096)]
+Steps = Annotated[int, Field(ge=1, le=1000)]
+Guidance = Annotated[float, Field(ge=0, le=50)]
+Strength = Annotated[float, Field(gt=0, le=1)]
+Language = Annotated[
+    str, Field(pattern=r"^[a-z]{3}_[A-Z][a-z]{3}$", description="A FLORES-200 code.")
+]
+Languages = Annotated[list[Language], Field(max_length=16)]
+
+
+class KindInput(BaseModel):
+    """Base of every kind's input: unknown fields are refused, types are not coerced."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Stage(ABC):
+    """One step of a request, from its plan to its outputs."""
+
+    name: str
+
+    @abstractmethod
+    def plan(self, models: ModelChoice) -> Step:
+        """The step. Raises InvalidRequest where the chosen model cannot do what is asked."""
+
+    @abstractmethod
+    def samples(self, step: Step, outputs: Mapping[str, Any]) -> Sequence[Sample]:
+        """The step's units of work; `outputs` are those of the stages before this one."""
+
+    @abstractmethod
+    def produce(self, results: Sequence[Mapping[str, Any]]) -> Produced:
+        """The outputs, from one result per sample and in their order."""
+
+
+InputT = TypeVar("InputT", bound=KindInput)
+
+
+class Kind(ABC, Generic[InputT]):
+    """One kind of job."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    Input: type[InputT]
+
+    @abstractmethod
+    def stages(self, request: InputT) -> list[Stage]:
+        """What the request goes through, in order; each stage's name is unique."""
+
+    def plan(self, request: InputT, models: ModelChoice) -> list[Step]:
+        """The steps of the job. Raises InvalidRequest."""
+        return [stage.plan(models) for stage in self.stages(request)]
+
+    def stage(self, request: InputT, name: str) -> Stage:
+        """The stage behind the step of this name."""
+        return next(stage for stage in self.stages(request) if stage.name == name)
+
+    def seeded(self, request: InputT) -> InputT:
+        """The request with a seed drawn, where the kind takes one and none was given."""
+        if "seed" in type(request).model_fields and getattr(request, "seed", None) is None:
+            return request.model_copy(update={"seed": secrets.randbelow(2**32)})
+        return request
+
+    def image_fields(self) -> tuple[str, ...]:
+        """The names of the input's fields that hold an image reference."""
+        return tuple(
+            name
+            for name, info in self.Input.model_fields.items()
+            if any(isinstance(mark, _ImageMark) for mark in info.metadata)
+        )
+
+
+@cache
+def kinds() -> Mapping[str, Kind[Any]]:
+    """Every kind by name: one per module of `shared.kinds`."""
+    import shared.kinds as package
+
+    found: dict[str, Kind[Any]] = {}
+    for module in pkgutil.iter_modules(package.__path__):
+        kind = importlib.import_module(f"{package.__name__}.{module.name}").KIND
+        found[kind.name] = kind
+    return found

@@ -1,0 +1,28 @@
+-- COMMIT: record a step's output under the live fence and move on: to the next step, whose
+-- message Celery's chain publishes, or to `succeeded`.
+-- → 'next' | 'succeeded' | 'already' | 'canceled' | 'fenced'
+local id, step, fence, output, grace = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+
+if not holds(id, step, fence) then
+  if redis.call('HGET', job_key(id), field(step, 'fence')) == fence then return 'already' end
+  count('fenced')
+  return 'fenced'
+end
+if redis.call('HGET', job_key(id), 'cancel') then
+  finish(id, 'canceled', nil)
+  return 'canceled'
+end
+redis.call('HSET', job_key(id), field(step, 'status'), 'succeeded', field(step, 'output'), output,
+  field(step, 'fence'), fence, field(step, 'finished_at'), now)
+redis.call('HDEL', job_key(id), 'worker', 'claim', 'lease_until')
+count('commits')
+local following = tonumber(step) + 1
+if following == tonumber(redis.call('HGET', job_key(id), 'step_count')) then
+  finish(id, 'succeeded', nil)
+  return 'succeeded'
+end
+redis.call('HSET', job_key(id), 'step', following, 'attempt', 0, 'progress', 0, 'message', '',
+  field(following, 'status'), 'queued', field(following, 'queued_at'), now)
+redis.call('SADD', 'queues', queue_of(id, following))
+mark_published(id, following, grace)
+return 'next'

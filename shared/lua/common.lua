@@ -1,0 +1,145 @@
+-- What every script of the ledger shares; put before each of them.
+--
+-- Keys: job:{id} hash · due zset (every job that has not ended, by its next deadline) ·
+-- waiting:{queue} zset (steps whose turn has come, in order of submission) ·
+-- published:{queue} zset (steps whose message is in the broker, by publish number) ·
+-- claimed:{queue} (the highest publish number claimed) · queues set · jobs:{tenant} and
+-- jobs:{tenant}:{status} zsets (for listing) · ended zset (ended jobs whose manifest is not
+-- written) · garbage zset (object keys to erase) · file:{id} hash, file:{id}:jobs set ·
+-- idempotency:{tenant}:{key} hash · counters hash.
+--
+-- A job's `phase` says who acts next: `waiting` (the admission), `delayed` (the retry timer),
+-- `published` (a worker, when the message arrives), `leased` (the worker that holds it), `ended`.
+-- All times are milliseconds on this server's clock.
+
+local function clock()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local now = clock()
+
+local function job_key(id) return 'job:' .. id end
+
+local function field(step, name) return 's' .. step .. ':' .. name end
+
+local function count(name) redis.call('HINCRBY', 'counters', name, 1) end
+
+local function get(id, ...)
+  return unpack(redis.call('HMGET', job_key(id), ...))
+end
+
+local function queue_of(id, step)
+  return cjson.decode(redis.call('HGET', job_key(id), 'queues'))[step + 1]
+end
+
+local function set_status(id, status)
+  local tenant, seq, old = get(id, 'tenant', 'seq', 'status')
+  if old == status then return end
+  local index = 'jobs:' .. tenant .. ':'
+  if old then redis.call('ZREM', index .. old, id) end
+  redis.call('ZADD', index .. status, seq, id)
+  redis.call('HSET', job_key(id), 'status', status)
+end
+
+-- The next moment at which the reaper must look, but no later than the job's own deadline.
+local function set_due(id, at)
+  local deadline = tonumber(redis.call('HGET', job_key(id), 'deadline_at') or '0')
+  if deadline > 0 and deadline < at then at = deadline end
+  redis.call('ZADD', 'due', at, id)
+end
+
+local function leave_queue(id, step)
+  local queue = queue_of(id, step)
+  redis.call('ZREM', 'waiting:' .. queue, id)
+  redis.call('ZREM', 'published:' .. queue, id)
+end
+
+-- A waiting step is looked at by every admission; its due entry only guards the deadline.
+local WAITING_RECHECK = 60000
+
+local function enqueue(id, step)
+  local queue = queue_of(id, step)
+  local seq = redis.call('HGET', job_key(id), 'seq')
+  redis.call('SADD', 'queues', queue)
+  redis.call('ZADD', 'waiting:' .. queue, seq, id)
+  redis.call('HSET', job_key(id), 'phase', 'waiting', field(step, 'status'), 'queued')
+  redis.call('HDEL', job_key(id), 'worker', 'claim', 'lease_until')
+  set_due(id, now + WAITING_RECHECK)
+end
+
+local function mark_published(id, step, grace)
+  local queue = queue_of(id, step)
+  local number = redis.call('INCR', 'publish_number')
+  redis.call('ZREM', 'waiting:' .. queue, id)
+  redis.call('ZADD', 'published:' .. queue, number, id)
+  redis.call('HSET', job_key(id), 'phase', 'published', 'published', number)
+  set_due(id, now + grace)
+end
+
+local function erase(id)
+  local tenant, status = get(id, 'tenant', 'status')
+  redis.call('ZREM', 'jobs:' .. tenant, id)
+  redis.call('ZREM', 'jobs:' .. tenant .. ':' .. status, id)
+  redis.call('ZREM', 'ended', id)
+  redis.call('DEL', job_key(id))
+  redis.call('ZADD', 'garbage', now, 'jobs/' .. id .. '/')
+end
+
+-- The one way into a terminal state.
+local function finish(id, status, error_json)
+  local step, files, retention, erase_flag =
+    get(id, 'step', 'files', 'retention_ms', 'erase')
+  leave_queue(id, step)
+  set_status(id, status)
+  redis.call('HSET', job_key(id), 'phase', 'ended', 'finished_at', now,
+    'expires_at', now + retention)
+  redis.call('HDEL', job_key(id), 'worker', 'claim', 'lease_until')
+  if error_json then redis.call('HSET', job_key(id), 'error', error_json) end
+  local left = tonumber(redis.call('HGET', job_key(id), 'step_count'))
+  for i = tonumber(step), left - 1 do
+    if redis.call('HGET', job_key(id), field(i, 'status')) ~= 'succeeded' then
+      local first = i == tonumber(step)
+      redis.call('HSET', job_key(id), field(i, 'status'),
+        (first and status == 'failed') and 'failed' or 'canceled')
+    end
+  end
+  redis.call('ZREM', 'due', id)
+  redis.call('ZADD', 'ended', now, id)
+  count(status)
+  for _, file in ipairs(cjson.decode(files)) do
+    redis.call('SREM', 'file:' .. file .. ':jobs', id)
+    if redis.call('HGET', 'file:' .. file, 'deleted') and
+       redis.call('SCARD', 'file:' .. file .. ':jobs') == 0 then
+      redis.call('ZADD', 'garbage', now, redis.call('HGET', 'file:' .. file, 'key'))
+      redis.call('DEL', 'file:' .. file)
+    end
+  end
+  if erase_flag then erase(id) end
+end
+
+local function fail(id, code, message)
+  local step = tonumber(redis.call('HGET', job_key(id), 'step'))
+  local plan = cjson.decode(redis.call('HGET', job_key(id), 'steps'))
+  redis.call('HSET', job_key(id), field(step, 'finished_at'), now)
+  finish(id, 'failed', cjson.encode({code = code, message = message, step = plan[step + 1].name}))
+end
+
+-- A deadline that passed: `expired` before the first step, a failure afterwards.
+local function overdue(id)
+  local deadline, started = get(id, 'deadline_at', 'started_at')
+  deadline = tonumber(deadline or '0')
+  if deadline == 0 or now < deadline then return false end
+  if started then
+    fail(id, 'deadline_exceeded', 'the deadline passed while the job ran')
+  else
+    finish(id, 'expired', nil)
+  end
+  return true
+end
+
+-- Whether this fence holds the job's step now.
+local function holds(id, step, fence)
+  local current, phase, live = get(id, 'step', 'phase', 'fence')
+  return phase == 'leased' and current == step and live == fence
+end

@@ -1,0 +1,137 @@
+"""The registry of models: what may be named, its defaults, and where its files are.
+
+`shared/models.toml` ships with the project; a `models.toml` in MODELS_DIR adds entries of the
+same form, such as checkpoint folders of one's own.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator
+
+from shared.contracts import Frozen, Priority, Step
+from shared.errors import InvalidRequest, SettingsError
+from shared.languages import FLORES_200
+
+REGISTRY_FILE = Path(__file__).with_name("models.toml")
+LANGUAGE_SETS = {"flores-200": FLORES_200}
+
+
+class BatchClasses(Frozen):
+    """Samples in every batch, by the priority of the job."""
+
+    interactive: int = Field(default=1, ge=1)
+    bulk: int = Field(default=1, ge=1)
+
+
+class Model(Frozen):
+    """One entry of the registry: a repository on the model hub, or a checkpoint folder."""
+
+    name: str
+    family: str
+    repo: str | None = None
+    revision: str = "main"  # what a pull resolves to a commit
+    path: str | None = None
+    licence: str = "unknown"
+    memory_gb: float = 0.0
+    batch_class: BatchClasses = BatchClasses()
+    defaults: dict[str, Any] = Field(default_factory=dict)
+    kinds: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+
+    @field_validator("sources", "targets")
+    @classmethod
+    def _expand(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        """Language codes; the name of a set stands for all of its codes."""
+        return tuple(code for name in languages for code in LANGUAGE_SETS.get(name, (name,)))
+
+
+class Registry:
+    """All models by family and name, and the profiles that choose defaults among them."""
+
+    def __init__(
+        self, models: Mapping[tuple[str, str], Model], profiles: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        self.models = models
+        self.profiles = profiles
+
+    @classmethod
+    def load(cls, models_dir: Path) -> "Registry":
+        """Read the shipped registry and the one in `models_dir`. Raises SettingsError."""
+        models: dict[tuple[str, str], Model] = {}
+        profiles: dict[str, dict[str, str]] = {}
+        for file in (REGISTRY_FILE, models_dir / "models.toml"):
+            if not file.is_file():
+                continue
+            try:
+                families = tomllib.loads(file.read_text(encoding="utf-8"))
+                profiles |= families.pop("profiles", {})
+                for family, entries in families.items():
+                    for name, entry in entries.items():
+                        models[family, name] = Model(name=name, family=family, **entry)
+            except (tomllib.TOMLDecodeError, ValidationError, TypeError, AttributeError) as error:
+                raise SettingsError(f"{file}: {error}") from None
+        return cls(models, profiles)
+
+    def get(self, family: str, name: str) -> Model | None:
+        return self.models.get((family, name))
+
+    @cached_property
+    def families(self) -> frozenset[str]:
+        return frozenset(family for family, _ in self.models)
+
+
+class ModelChoice:
+    """The models of one request: those it names, the profile's for the rest."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        profile: str,
+        chosen: Mapping[str, str],
+        priority: Priority,
+    ) -> None:
+        for family, name in chosen.items():
+            if family not in registry.families:
+                raise InvalidRequest.at(f"/models/{family}", "no such family")
+            if registry.get(family, name) is None:
+                raise InvalidRequest.at(f"/models/{family}", f"no such model: {name}")
+        self._registry = registry
+        self._names = {**registry.profiles[profile], **chosen}
+        self._priority = priority
+
+    def model(self, family: str) -> Model:
+        """The model of a family. Raises InvalidRequest where none is chosen and none default."""
+        model = self._registry.get(family, self._names.get(family, ""))
+        if model is None:
+            raise InvalidRequest.at(f"/models/{family}", "the profile has no default; name one")
+        return model
+
+    def step(self, name: str, family: str, kind: str = "", **params: Any) -> Step:
+        """A step with the model's defaults under the given parameters (None = left open)."""
+        model = self.model(family)
+        given = {key: value for key, value in params.items() if value is not None}
+        return Step(
+            name=name,
+            family=family,
+            model=model.name,
+            params={**model.defaults, **model.kinds.get(kind, {}), **given},
+            batch_class=getattr(model.batch_class, self._priority),
+        )
+
+    def check_source(self, family: str, language: str, pointer: str) -> None:
+        """Raises InvalidRequest where the family's model does not read this language."""
+        self._check(family, self.model(family).sources, language, pointer)
+
+    def check_target(self, family: str, language: str, pointer: str) -> None:
+        """Raises InvalidRequest where the family's model does not write this language."""
+        self._check(family, self.model(family).targets, language, pointer)
+
+    def _check(self, family: str, languages: tuple[str, ...], language: str, pointer: str) -> None:
+        if language not in languages:
+            name = self.model(family).name
+            raise InvalidRequest.at(pointer, f"{name} does not know the language {language}")

@@ -1,0 +1,67 @@
+"""Settings: the environment, read once at start, prefix `IMAGEMILL_`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.errors import SettingsError
+
+PREFIX = "IMAGEMILL_"
+
+
+class Settings(BaseSettings):
+    """Every setting with a default that fits one machine. Times are in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    ledger_url: str = "redis://127.0.0.1:6379/0"
+    broker_url: str = "redis://127.0.0.1:6380/0"
+    s3_endpoint: str = "http://127.0.0.1:8333"
+    s3_public_endpoint: str = ""  # the address clients use; s3_endpoint when empty
+    s3_input_prefixes: Annotated[tuple[str, ...], NoDecode] = ()
+    s3_bucket: str = "imagemill"
+    s3_access_key: str = ""
+    s3_secret_key: str = ""
+    s3_region: str = "us-east-1"
+    models_dir: Path = Path("~/.local/share/imagemill/models")
+    profile: str = "tiny"
+    auth: Literal["off"] = "off"
+    max_upload_mb: int = Field(default=64, ge=1)
+    max_pixels: int = Field(default=100_000_000, ge=1)
+    url_inputs: Literal["off"] = "off"
+    retention_days: float = Field(default=7, gt=0)
+    lease_s: float = Field(default=60, ge=0.5)
+    max_attempts: int = Field(default=3, ge=1)
+    step_timeout_s: float = Field(default=3600, gt=0)
+    model_wait_s: float = Field(default=600, gt=0)
+    admit_per_queue: int = Field(default=64, ge=1)
+    shutdown_grace_s: float = Field(default=25, ge=0)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("s3_input_prefixes", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("models_dir", mode="after")
+    @classmethod
+    def _expand(cls, value: Path) -> Path:
+        return value.expanduser()
+
+    @property
+    def public_endpoint(self) -> str:
+        return self.s3_public_endpoint or self.s3_endpoint
+
+
+def load_settings() -> Settings:
+    """Read the environment; a bad value raises SettingsError with the variable's name."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
+        raise SettingsError(f"{name}: {first['msg']}") from None

@@ -1,0 +1,348 @@
+"""The in-memory twin of `shared.ledger.Ledger`: the same answers, from plain Python.
+
+With `ledger_state.py` it is the ledger's specification: what the real one keeps as indexes
+(queues, due times, listings) is derived here from the jobs whenever it is asked for.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any
+
+from shared import ledger as real
+from shared.contracts import (
+    FileRecord,
+    JobRecord,
+    JobStatus,
+    NewJob,
+    StepOutput,
+    StepStatus,
+    WorkerRecord,
+)
+from shared.errors import IdempotencyConflict, ImagemillError, LedgerUnavailable, NotFound
+from shared.ledger import Claim, Ledger, Outcome, Page, Publication, Renewal, Submitted
+from shared.settings import Settings
+from shared.testing.ledger_state import DAY_MS, FileState, JobState, LedgerState, StepState
+
+
+def _atomic(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def atomic(self: "MemoryLedger", *args: Any, **kwargs: Any) -> Any:
+        with self._lock:
+            if self.down:
+                raise LedgerUnavailable("the ledger does not answer: it is down")
+            self._state.now = self._clock() + self._passed
+            return method(self, *args, **kwargs)
+
+    return atomic
+
+
+def _public_methods_atomic(cls: type["MemoryLedger"]) -> type["MemoryLedger"]:
+    """One thread at a time, on one reading of the clock, as a script on the server runs."""
+    for name, method in list(vars(cls).items()):
+        if not name.startswith("_") and name != "advance":
+            setattr(cls, name, _atomic(method))
+    return cls
+
+
+@_public_methods_atomic
+class MemoryLedger(Ledger):
+    """`clock` gives milliseconds; `advance` lets time pass.
+
+    While `down` is set, every call raises LedgerUnavailable.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], int] | None = None) -> None:
+        self.down = False
+        self._settings = settings
+        self._clock = clock or (lambda: int(time.time() * 1000))
+        self._passed = 0
+        self._lock = threading.RLock()
+        self._state = LedgerState()
+
+    def advance(self, ms: int) -> None:
+        """Let time pass."""
+        with self._lock:
+            self._passed += ms
+
+    # The server
+
+    def ping(self) -> None:
+        pass
+
+    def check(self) -> None:
+        pass
+
+    def counters(self) -> dict[str, int]:
+        return dict(self._state.counters)
+
+    # Jobs, as clients see them
+
+    def submit(self, job: NewJob, idempotency: tuple[str, str] | None = None) -> Submitted:
+        state, now = self._state, self._state.now
+        if job.id in state.jobs:
+            return Submitted(job.id, True)
+        if idempotency and (seen := self.find_idempotent(job.tenant, idempotency[0])):
+            if seen[1] != idempotency[1]:
+                raise IdempotencyConflict("the Idempotency-Key was used with another request")
+            return Submitted(seen[0], False)
+        for file_id in job.files:
+            self.get_file(job.tenant, file_id)
+        for file_id in job.files:
+            state.files[file_id].jobs.add(job.id)
+        if idempotency:
+            key, body_hash = idempotency
+            state.idempotency[job.tenant, key] = job.id, body_hash, now + DAY_MS
+        state.job_number += 1
+        recorded = JobState(
+            new=NewJob.model_validate_json(job.model_dump_json()),
+            number=state.job_number,
+            created_at=now,
+            expires_at=now + int(job.retention_s * 1000),
+            deadline_at=now + int(job.deadline_s * 1000) if job.deadline_s else None,
+            steps=[StepState(step) for step in job.steps],
+        )
+        recorded.step.queued_at = now
+        state.jobs[job.id] = recorded
+        state.enqueue(recorded)
+        state.counters["submitted"] += 1
+        return Submitted(job.id, True)
+
+    def find_idempotent(self, tenant: str, key: str) -> tuple[str, str] | None:
+        job_id, body_hash, until = self._state.idempotency.get((tenant, key), ("", "", 0))
+        return (job_id, body_hash) if self._state.now < until else None
+
+    def get(self, job_id: str) -> JobRecord:
+        job = self._state.jobs.get(job_id)
+        if job is None or job.erase:
+            raise NotFound(f"no such job: {job_id}")
+        return job.record()
+
+    def jobs(
+        self,
+        tenant: str,
+        *,
+        status: JobStatus | None = None,
+        kind: str | None = None,
+        limit: int = 20,
+        after: str | None = None,
+    ) -> Page:
+        found = [
+            job
+            for job in sorted(self._state.jobs.values(), key=lambda job: -job.number)
+            if job.new.tenant == tenant
+            and not job.erase
+            and status in (None, job.status)
+            and kind in (None, job.new.kind)
+            and (after is None or job.number < int(after))
+        ][:limit]
+        cursor = str(found[-1].number) if len(found) == limit else None
+        return Page([job.record() for job in found], cursor)
+
+    def cancel(self, job_id: str) -> JobRecord:
+        self._cancel(job_id, erase=False)
+        return self.get(job_id)
+
+    def delete(self, job_id: str) -> None:
+        self._cancel(job_id, erase=True)
+
+    def _cancel(self, job_id: str, erase: bool) -> None:
+        job = self._state.jobs.get(job_id)
+        if job is None:
+            raise NotFound(f"no such job: {job_id}")
+        job.erase = job.erase or erase
+        if job.phase == "leased":
+            job.cancel, job.status = True, JobStatus.CANCELING
+        elif job.phase != "ended":
+            self._state.finish(job, JobStatus.CANCELED)
+        elif erase:
+            self._state.erase(job)
+
+    def queue_position(self, job: JobRecord) -> int | None:
+        queue = job.steps[job.current].step.queue(job.priority)
+        line = [*self._state.published(queue), *self._state.waiting(queue)]
+        return next((i for i, other in enumerate(line) if other.new.id == job.id), None)
+
+    # Files
+
+    def put_file(self, record: FileRecord) -> FileRecord:
+        now = self._state.now
+        file = self._state.files.get(record.id)
+        if file is None:
+            file = FileState(record.model_copy(update={"created_at": now}))
+            self._state.files[record.id] = file
+        file.deleted = False
+        expires_at = now + record.expires_at - record.created_at
+        file.record = file.record.model_copy(update={"expires_at": expires_at})
+        return self.get_file(record.tenant, record.id)
+
+    def get_file(self, tenant: str, file_id: str) -> FileRecord:
+        file = self._state.files.get(file_id)
+        if file is None or file.deleted or file.record.tenant != tenant:
+            raise NotFound(f"no such file: {file_id}")
+        return file.record
+
+    def file_key(self, file_id: str) -> tuple[str, str, int]:
+        file = self._state.files.get(file_id)
+        if file is None:
+            raise NotFound(f"no such file: {file_id}")
+        return file.record.key, file.record.sha256, file.record.bytes
+
+    def delete_file(self, tenant: str, file_id: str) -> None:
+        self.get_file(tenant, file_id)
+        self._state.files[file_id].deleted = True
+        self._state.drop(file_id)
+
+    # Steps, as workers see them
+
+    def admit(self, queue: str) -> list[Publication]:
+        limit = self._settings.admit_per_queue
+        admitted = []
+        for job in self._state.waiting(queue)[: 2 * limit]:
+            names = (queue, *job.queues[1:])
+            if all(len(self._state.published(name)) < limit for name in names):
+                admitted.append(self._state.publish(job))
+                self._state.counters["published"] += 1
+        return admitted
+
+    def claim(self, job_id: str, step: int, worker: str, token: str) -> Claim:
+        state, now = self._state, self._state.now
+        job = state.jobs.get(job_id)
+        if job is None:
+            return Claim("gone")
+        if job.phase == "ended":
+            return Claim("terminal")
+        if step < job.current:
+            unclaimed = step + 1 == job.current and job.phase == "published"
+            return Claim("stale", next_unclaimed=unclaimed)
+        if job.phase == "leased" and (step, token) == (job.current, job.token):
+            return Claim("ok", job.fence, job.attempt)
+        if job.phase == "leased" or step > job.current:
+            return Claim("busy")
+        if state.overdue(job):
+            return Claim("terminal")
+        state.claimed[job.queue] = max(job.published, state.claimed.get(job.queue, 0))
+        state.counters["claims"] += 1
+        job.phase, job.status, job.step.status = "leased", JobStatus.RUNNING, StepStatus.RUNNING
+        job.fence, job.attempt, job.token = job.fence + 1, job.attempt + 1, token
+        job.progress, job.progress_message = 0.0, ""
+        job.started_at = now if job.started_at is None else job.started_at
+        job.step.started_at, job.step.attempts = now, job.attempt
+        job.step_deadline = now + int(self._settings.step_timeout_s * 1000)
+        self._lease(job)
+        return Claim("ok", job.fence, job.attempt)
+
+    def renew(
+        self, job_id: str, step: int, fence: int, progress: float = 0.0, message: str = ""
+    ) -> Renewal:
+        job = self._state.jobs.get(job_id)
+        if job is None or not job.holds(step, fence):
+            return "lost"
+        if job.cancel:
+            return "cancel"
+        if any(self._state.now >= at for at in (job.step_deadline, job.deadline_at) if at):
+            return "deadline"
+        job.progress, job.progress_message = float(f"{progress:.4f}"), message
+        self._lease(job)
+        return "ok"
+
+    def _lease(self, job: JobState) -> None:
+        job.lease_until = self._state.now + int(self._settings.lease_s * 1000)
+        job.look_at(job.lease_until)
+
+    def commit(self, job_id: str, step: int, fence: int, output: StepOutput) -> Outcome:
+        known = self._state.jobs.get(job_id)
+        if known and any(past.fence == fence for past in known.steps[step : step + 1]):
+            return "already"
+        job = self._state.held(job_id, step, fence)
+        if isinstance(job, str):
+            return job
+        job.step.status, job.step.output = StepStatus.SUCCEEDED, output
+        job.step.fence, job.step.finished_at = fence, self._state.now
+        self._state.counters["commits"] += 1
+        if step + 1 == len(job.steps):
+            self._state.finish(job, JobStatus.SUCCEEDED)
+            return "succeeded"
+        job.current, job.attempt = step + 1, 0
+        job.progress, job.progress_message = 0.0, ""
+        job.step.status, job.step.queued_at = StepStatus.QUEUED, self._state.now
+        self._state.publish(job)
+        return "next"
+
+    def fail(
+        self, job_id: str, step: int, fence: int, error: ImagemillError, delay_s: float = 1.0
+    ) -> Outcome:
+        job = self._state.held(job_id, step, fence)
+        if isinstance(job, str):
+            return job
+        if error.retryable and not error.burns_attempt:
+            job.attempt -= 1
+        if not error.retryable or job.attempt >= self._settings.max_attempts:
+            self._state.fail(job, error.code, error.message)
+            return "failed"
+        job.phase, job.step.status = "delayed", StepStatus.QUEUED
+        job.look_at(self._state.now + int(delay_s * 1000))
+        self._state.counters["retries"] += 1
+        return "retry"
+
+    def release(self, job_id: str, step: int, fence: int) -> Outcome:
+        job = self._state.held(job_id, step, fence)
+        if isinstance(job, str):
+            return job
+        job.attempt -= 1
+        self._state.enqueue(job)
+        self._state.counters["released"] += 1
+        return "released"
+
+    def heartbeat(self, worker: WorkerRecord) -> None:
+        self._state.workers[worker.name] = worker, self._state.now + real.WORKER_TTL_MS
+
+    def goodbye(self, name: str) -> None:
+        self._state.workers.pop(name, None)
+
+    def workers(self) -> list[WorkerRecord]:
+        known = sorted(self._state.workers.items())
+        return [worker for _, (worker, until) in known if self._state.now < until]
+
+    # The reaper
+
+    def queues(self) -> dict[str, int]:
+        state = self._state
+        return {
+            name: len(state.waiting(name)) + len(state.published(name))
+            for name in sorted(state.queues)
+        }
+
+    def reap(self, idle: Iterable[str], limit: int = 100) -> list[Publication]:
+        state, empty = self._state, set(idle)
+        due = [job for job in state.jobs.values() if job.phase != "ended" and job.due <= state.now]
+        again = [
+            state.reap(job, empty, self._settings.max_attempts)
+            for job in sorted(due, key=lambda job: (job.due, job.new.id))[:limit]
+        ]
+        return [publication for publication in again if publication]
+
+    def fail_unserved(self, queue: str, message: str, limit: int = 100) -> int:
+        unserved = self._state.waiting(queue)[:limit] + self._state.published(queue)[:limit]
+        for job in unserved:
+            self._state.fail(job, "model_not_available", message)
+        return len(unserved)
+
+    def ended(self, older_than_s: float, limit: int = 100) -> list[str]:
+        horizon = self._state.now - int(older_than_s * 1000)
+        old = {job_id: at for job_id, at in self._state.ended.items() if at <= horizon}
+        return _by_time(old)[:limit]
+
+    def settled(self, job_id: str) -> None:
+        self._state.ended.pop(job_id, None)
+
+    def garbage(self, limit: int = 100) -> list[str]:
+        return _by_time(self._state.garbage)[:limit]
+
+    def erased(self, key: str) -> None:
+        self._state.garbage.pop(key, None)
+
+
+def _by_time(moments: dict[str, int]) -> list[str]:
+    return sorted(moments, key=lambda name: (moments[name], name))

@@ -1,0 +1,108 @@
+"""Processes are killed in mid-step; jobs still finish, once."""
+
+import os
+import signal
+import time
+
+import pytest
+from imagemill import Client
+
+# Long enough to be caught in the act, short enough to be waited for.
+SLOW = {"kind": "generate", "prompt": "a large red circle on a white background", "steps": 400}
+
+
+@pytest.fixture
+def client(stack):
+    with Client(stack.api_url) as client:
+        yield client
+
+
+def until(condition, timeout_s=60.0, what="condition"):
+    limit = time.monotonic() + timeout_s
+    while time.monotonic() < limit:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"timed out: {what}")
+
+
+def diffusers(client):
+    return [worker for worker in client.workers() if worker["family"] == "diffuser"]
+
+
+def drawing(client, job_id):
+    """The job, once it reports progress of its diffusion."""
+
+    def running():
+        job = client.jobs.get(job_id).raw
+        return job if job["progress"]["value"] > 0.02 else None
+
+    return until(running, what="progress")
+
+
+def test_a_killed_model_process_costs_one_batch(client, stack):
+    job = client.jobs.create(**SLOW)
+    drawing(client, job.id)
+    (worker,) = diffusers(client)
+    os.kill(worker["model_pid"], signal.SIGKILL)
+    done = client.wait(job.id, timeout=180).raw
+    assert done["status"] == "succeeded"
+    assert done["steps"][0]["attempts"] == 1
+    respawned = until(
+        lambda: [w for w in diffusers(client) if w["model_pid"] not in (None, worker["model_pid"])],
+        what="a new model process",
+    )
+    assert respawned[0]["name"] == worker["name"]
+
+
+def test_a_killed_worker_is_started_again_and_its_step_taken_over(client, stack):
+    job = client.jobs.create(**SLOW)
+    drawing(client, job.id)
+    (worker,) = diffusers(client)
+    os.kill(worker["pid"], signal.SIGKILL)
+    done = client.wait(job.id, timeout=240).raw
+    assert done["status"] == "succeeded"
+    assert done["steps"][0]["attempts"] == 2
+    assert len(done["outputs"]["images"]) == 1
+
+
+def test_cancel_stops_a_running_job(client):
+    job = client.jobs.create(**{**SLOW, "steps": 1000})
+    drawing(client, job.id)
+    started = time.monotonic()
+    client.jobs.cancel(job.id)
+    done = until(
+        lambda: (j := client.jobs.get(job.id).raw)["status"] == "canceled" and j, what="cancel"
+    )
+    assert time.monotonic() - started < 10
+    assert done["outputs"]["images"] == []
+    assert done["steps"][0]["status"] == "canceled"
+    # The worker is free again at once.
+    after = client.jobs.create(kind="generate", prompt="a small blue square", steps=2)
+    assert client.wait(after.id, timeout=30).status == "succeeded"
+
+
+def test_a_terminated_worker_releases_its_step_to_another(client, stack):
+    with stack.worker("captioner"):
+        captioners = until(
+            lambda: (
+                found := [w for w in client.workers() if w["family"] == "captioner"]
+            ) and len(found) == 2 and found,
+            what="a second captioner",
+        )
+        assert len({worker["name"] for worker in captioners}) == 2
+
+
+def test_a_second_worker_joins_from_stack_env_and_both_take_work(client, stack):
+    with stack.worker("diffuser"):
+        until(lambda: len(diffusers(client)) == 2, what="a second diffuser")
+        seen = set()
+        jobs = [client.jobs.create(**{**SLOW, "steps": 60, "seed": i}) for i in range(6)]
+
+        def finished():
+            seen.update(w["name"] for w in diffusers(client) if w["busy"])
+            return all(client.jobs.get(job.id).status.terminal for job in jobs)
+
+        until(finished, 180, "all jobs")
+        assert len(seen) == 2
+        assert {client.jobs.get(job.id).status for job in jobs} == {"succeeded"}

@@ -1,0 +1,28 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from workers.batcher import MicroBatcher
+from workers.model_process import ModelProcess
+from workers.predictor import Checkpoint
+
+FAKE = "tests.workers.fake_family:Fake"
+
+
+@pytest.fixture(scope="session")
+def process() -> Iterator[ModelProcess]:
+    """A fake family's model process, shared: it is respawned whatever a test does to it."""
+    process = ModelProcess(FAKE, "cpu", [Checkpoint("m", Path("m"), "r1")])
+    assert process.wait_ready(30)
+    yield process
+    process.close()
+
+
+@pytest.fixture
+def batcher(process: ModelProcess) -> Iterator[MicroBatcher]:
+    batcher = MicroBatcher(process, patience_s=1)
+    yield batcher
+    batcher.close()
+    batcher._thread.join(10)
+    assert not batcher._thread.is_alive()

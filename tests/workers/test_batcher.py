@@ -1,0 +1,271 @@
+"""The batcher, over a real model process that does what its samples say."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.errors import (
+    DeadlineExceeded,
+    ImagemillError,
+    ModelNotAvailable,
+    ModelProcessDied,
+    OutOfMemory,
+    PredictionFailed,
+    StepCanceled,
+    StepInterrupted,
+)
+from workers.batcher import MicroBatcher, Ticket
+from workers.model_process import ModelProcess
+from workers.predictor import Checkpoint
+
+SLOW = {"steps": 10, "seconds": 0.1}
+
+
+def texts(*names: str, **more: Any) -> list[dict[str, Any]]:
+    return [{"text": name, **more} for name in names]
+
+
+def companies(*tickets: Ticket) -> list[list[str]]:
+    return [ticket.result().results[0]["company"] for ticket in tickets]
+
+
+def occupy(batcher: MicroBatcher, seconds: float = 0.4) -> Ticket:
+    """Keep the model busy, so that what follows waits together."""
+    busy = batcher.submit("m", {"steps": 1, "seconds": seconds}, 1, texts("busy"))
+    while not batcher._running and not busy.future.done():
+        time.sleep(0.005)
+    return busy
+
+
+def error(ticket: Ticket) -> ImagemillError:
+    raised = ticket.future.exception(30)
+    assert isinstance(raised, ImagemillError)
+    return raised
+
+
+def test_a_lone_sample_goes_at_once_and_is_padded(batcher: MicroBatcher) -> None:
+    started = time.monotonic()
+    result = batcher.submit("m", {}, 4, texts("a")).result()
+    assert time.monotonic() - started < 1
+    assert result.results[0]["computed"] == 4
+    assert (result.revision, result.batch_class) == ("r1", 4)
+
+
+def test_samples_of_many_tickets_share_a_batch(batcher: MicroBatcher) -> None:
+    occupy(batcher)
+    first = batcher.submit("m", {"a": 1, "b": 2}, 4, texts("a", "b"))
+    second = batcher.submit("m", {"b": 2, "a": 1}, 4, texts("c", "d", "e"))
+    assert first.result().results[1]["company"] == ["a", "b", "c", "d"]
+    assert [each["company"] for each in second.result().results] == [list("abcd")] * 2 + [["e"]]
+    assert [each["text"] for each in second.result().results] == ["c", "d", "e"]
+
+
+def test_only_samples_with_the_same_key_do(batcher: MicroBatcher) -> None:
+    occupy(batcher)
+    tickets = [
+        batcher.submit("m", {"size": 1}, 4, texts("a")),
+        batcher.submit("m", {"size": 2}, 4, texts("b")),
+        batcher.submit("m", {"size": 1}, 2, texts("c")),
+        batcher.submit("m", {"size": 1}, 4, texts("d")),
+    ]
+    assert companies(*tickets) == [["a", "d"], ["b"], ["c"], ["a", "d"]]
+
+
+def test_interactive_first_then_the_oldest(batcher: MicroBatcher) -> None:
+    occupy(batcher)
+    bulk = batcher.submit("m", {}, 2, texts("a", "b", "c", "d"), interactive=False)
+    later = batcher.submit("m", {}, 2, texts("e"), interactive=False)
+    urgent = batcher.submit("m", {}, 2, texts("f"), interactive=True)
+    assert companies(bulk, later, urgent) == [["f", "a"], ["d", "e"], ["f", "a"]]
+
+
+def test_bulk_waits_a_little_for_company(batcher: MicroBatcher) -> None:
+    first = batcher.submit("m", {}, 2, texts("a"), interactive=False)
+    time.sleep(0.03)
+    second = batcher.submit("m", {}, 2, texts("b"), interactive=False)
+    assert companies(first, second) == [["a", "b"], ["a", "b"]]
+
+
+def test_progress_is_over_all_samples(batcher: MicroBatcher) -> None:
+    ticket = batcher.submit("m", {"steps": 4, "seconds": 0.1}, 1, texts("a", "b"))
+    seen = set()
+    while not ticket.wait(0.02):
+        seen.add((round(ticket.progress, 3), ticket.message))
+    assert {(0.25, "step 2 of 4"), (0.75, "step 2 of 4")} <= seen
+    assert ticket.progress == 1
+    assert 800 <= ticket.result().run_ms < 2000
+
+
+def test_canceling_one_of_a_batch_leaves_the_others(batcher: MicroBatcher) -> None:
+    occupy(batcher)
+    kept = batcher.submit("m", SLOW, 2, texts("a"))
+    dropped = batcher.submit("m", SLOW, 2, texts("b"))
+    while not kept.progress:
+        time.sleep(0.01)
+    dropped.cancel()
+    assert isinstance(error(dropped), StepCanceled)
+    assert kept.result().results[0]["company"] == ["a", "b"]
+
+
+def test_a_batch_stops_when_all_are_canceled(
+    batcher: MicroBatcher, process: ModelProcess, tmp_path: Path
+) -> None:
+    pid = process.pid
+    params = {"steps": 100, "seconds": 0.1, "stopped": str(tmp_path / "stopped")}
+    tickets = [batcher.submit("m", params, 2, texts(name)) for name in "ab"]
+    while not tickets[0].progress:
+        time.sleep(0.01)
+    for ticket in tickets:
+        ticket.cancel()
+    assert batcher.submit("m", {}, 1, texts("next")).wait(2)
+    assert int((tmp_path / "stopped").read_text()) < 20
+    assert process.pid == pid
+
+
+def test_a_waiting_ticket_is_canceled_at_once(batcher: MicroBatcher) -> None:
+    busy = occupy(batcher)
+    waiting = batcher.submit("m", {}, 2, texts("a"))
+    waiting.cancel()
+    assert isinstance(error(waiting), StepCanceled)
+    assert not busy.future.done()
+    assert busy.result().results
+
+
+def test_a_model_that_does_not_stop_is_killed(batcher: MicroBatcher) -> None:
+    ticket = batcher.submit("m", {}, 1, texts("a", do="hang"))
+    time.sleep(0.2)
+    ticket.cancel()
+    assert batcher.submit("m", {}, 1, texts("b")).result().results[0]["text"] == "b"
+
+
+def test_the_time_limit_holds_for_a_hung_step_and_for_those_that_wait(
+    batcher: MicroBatcher,
+) -> None:
+    hung = batcher.submit("m", {}, 1, texts("a", do="hang"), timeout_s=0.5)
+    waiting = batcher.submit("m", {}, 1, texts("b"), timeout_s=0.4)
+    patient = batcher.submit("m", {}, 1, texts("c"), timeout_s=60)
+    started = time.monotonic()
+    assert isinstance(error(hung), DeadlineExceeded)
+    assert isinstance(error(waiting), DeadlineExceeded)
+    assert time.monotonic() - started < 1.5
+    assert patient.result().results[0]["text"] == "c"
+
+
+def test_a_killed_model_process_is_tried_again(
+    batcher: MicroBatcher, process: ModelProcess
+) -> None:
+    tickets = [batcher.submit("m", SLOW, 4, texts(name)) for name in "abc"]
+    while not tickets[0].progress:
+        time.sleep(0.01)
+    assert process.pid
+    os.kill(process.pid, signal.SIGKILL)
+    results = [ticket.result() for ticket in tickets]
+    assert [each.results[0]["company"] for each in results] == [["a"], ["b"], ["c"]]
+    assert {each.results[0]["computed"] for each in results} == {4}
+
+
+def test_a_lone_sample_gets_a_second_try(batcher: MicroBatcher, tmp_path: Path) -> None:
+    ticket = batcher.submit("m", {}, 1, texts("a", do="die once", file=str(tmp_path / "died")))
+    assert ticket.result().results[0]["text"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("do", "kind", "words"),
+    [
+        ("die", ModelProcessDied, "SIGKILL"),
+        ("segfault", ModelProcessDied, "SIGSEGV"),
+        ("raise", PredictionFailed, "too green"),
+    ],
+)
+def test_a_poison_sample_fails_alone(
+    batcher: MicroBatcher, do: str, kind: type[Exception], words: str
+) -> None:
+    occupy(batcher)
+    good = [batcher.submit("m", {}, 3, texts(name)) for name in "ab"]
+    bad = batcher.submit("m", {}, 3, texts("poison", do=do))
+    raised = error(bad)
+    assert isinstance(raised, kind)
+    assert words in raised.message
+    assert companies(*good) == [["a"], ["b"]]
+
+
+def test_a_ticket_with_one_bad_sample_fails_as_a_whole(batcher: MicroBatcher) -> None:
+    ticket = batcher.submit("m", {}, 1, [*texts("a"), *texts("b", do="raise"), *texts("c")])
+    assert isinstance(error(ticket), PredictionFailed)
+    assert not batcher._waiting
+
+
+def test_out_of_memory_is_tried_at_batch_size_1_and_told(batcher: MicroBatcher) -> None:
+    occupy(batcher)
+    heavy = batcher.submit("m", {}, 4, texts("a", do="fill memory in company"))
+    light = batcher.submit("m", {}, 4, texts("b"))
+    result = heavy.result()
+    assert (result.batch_class, result.results[0]["computed"]) == (1, 1)
+    assert light.result().batch_class == 1
+
+
+def test_out_of_memory_alone_is_final(batcher: MicroBatcher) -> None:
+    assert isinstance(error(batcher.submit("m", {}, 4, texts("a", do="fill memory"))), OutOfMemory)
+
+
+def test_a_model_that_cannot_be_loaded_fails_its_tickets() -> None:
+    process = ModelProcess(
+        "tests.workers.fake_family:Fake", "cpu", [Checkpoint("m", Path("broken"), "r1")]
+    )
+    batcher = MicroBatcher(process)
+    try:
+        raised = error(batcher.submit("m", {}, 1, texts("a")))
+        assert isinstance(raised, ModelNotAvailable)
+        assert "left_knee" in raised.message
+    finally:
+        batcher.close()
+        process.close()
+
+
+def test_close_lets_the_short_ones_end_and_interrupts_the_rest(process: ModelProcess) -> None:
+    batcher = MicroBatcher(process, patience_s=1)
+    short = batcher.submit("m", {"steps": 2, "seconds": 0.1}, 1, texts("a"))
+    long = batcher.submit("m", {"steps": 100, "seconds": 0.1, "stopped": os.devnull}, 1, texts("b"))
+    started = time.monotonic()
+    batcher.close(grace_s=0.8)
+    assert 0.7 < time.monotonic() - started < 1.5
+    assert short.result().results
+    assert isinstance(error(long), StepInterrupted)
+    with pytest.raises(StepInterrupted):
+        batcher.submit("m", {}, 1, texts("c"))
+    batcher._thread.join(5)
+
+
+def test_a_second_close_cuts_the_first_short(process: ModelProcess) -> None:
+    batcher = MicroBatcher(process, patience_s=1)
+    batcher.submit("m", {"steps": 100, "seconds": 0.1, "stopped": os.devnull}, 1, texts("b"))
+    first = threading.Thread(target=batcher.close, args=(30,))
+    first.start()
+    batcher.close(0)
+    first.join(2)
+    assert not first.is_alive()
+    batcher._thread.join(5)
+
+
+def test_many_threads_get_their_own_results(batcher: MicroBatcher) -> None:
+    wrong: list[Sequence[Any]] = []
+
+    def one(number: int) -> None:
+        names = [f"{number}-{i}" for i in range(5)]
+        ticket = batcher.submit("m", {"odd": number % 2}, 8, texts(*names), number % 3 == 0)
+        results = [each["text"] for each in ticket.result().results]
+        if results != names:
+            wrong.append(results)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert not wrong

@@ -1,0 +1,179 @@
+"""The model process: a real one, with a family that needs no torch."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shared.errors import (
+    InvalidImage,
+    ModelNotAvailable,
+    ModelProcessDied,
+    OutOfMemory,
+    PredictionFailed,
+)
+from workers.model_process import ROOT, ModelNotReady, ModelProcess, Prediction, visible_device
+from workers.predictor import Batch, Checkpoint
+
+FAKE = "tests.workers.fake_family:Fake"
+
+
+def run(process: ModelProcess, do: str = "", **params: object) -> Prediction:
+    batch = Batch("m", params, 2, [{"text": "a", "do": do}])
+    return process.submit(batch, lambda *_: None).result(30)
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_it_runs_in_a_process_of_its_own_without_torch(process: ModelProcess) -> None:
+    assert process.wait_ready(20)
+    (result,) = run(process).results
+    assert result["pid"] == process.pid != os.getpid()
+    assert result["device"] == ("cpu", "")
+    assert "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text()
+
+
+def test_it_sees_its_one_device_only() -> None:
+    process = ModelProcess(FAKE, "cuda:1", [Checkpoint("m", Path("m"), "r1")])
+    try:
+        assert process.wait_ready(20)
+        expected = visible_device("1", os.environ)
+        assert run(process).results[0]["device"] == ("cuda:0", expected)
+    finally:
+        process.close()
+
+
+def test_devices_are_counted_among_those_the_worker_may_use() -> None:
+    assert visible_device("1", {}) == "1"
+    assert visible_device("1", {"CUDA_VISIBLE_DEVICES": "4,6"}) == "6"
+
+
+def test_progress_arrives_and_time_is_measured(process: ModelProcess) -> None:
+    assert process.wait_ready(20)
+    seen: list[tuple[int, int, str]] = []
+    batch = Batch("m", {"steps": 3, "seconds": 0.06}, 1, [{}])
+    future = process.submit(batch, lambda *step: seen.append(step))
+    assert 150 <= future.result(10).run_ms < 1500
+    assert seen[0] == (0, 3, "step 0 of 3")
+    assert seen[-1] == (3, 3, "done")
+
+
+@pytest.mark.parametrize(
+    ("do", "words"),
+    [
+        ("die", "was killed by SIGKILL"),
+        ("segfault", "was killed by SIGSEGV"),
+        ("exit", "ended with exit status 3"),
+    ],
+)
+def test_a_death_is_named_and_the_process_comes_back(
+    process: ModelProcess, do: str, words: str
+) -> None:
+    assert process.wait_ready(20)
+    before = process.pid
+    with pytest.raises(ModelProcessDied, match=f"the model process {words}"):
+        run(process, do)
+    assert process.wait_ready(20)
+    assert process.pid != before
+    assert run(process).results
+
+
+def test_errors_keep_their_type(process: ModelProcess) -> None:
+    assert process.wait_ready(20)
+    with pytest.raises(PredictionFailed, match="ValueError: too green"):
+        run(process, "raise")
+    with pytest.raises(InvalidImage, match="not a picture"):
+        run(process, "refuse")
+    with pytest.raises(OutOfMemory, match="the barrel is full"):
+        run(process, "fill memory")
+    with pytest.raises(OutOfMemory, match="CUDA out of memory"):
+        run(process, "fill memory in company")
+
+
+def test_a_hung_process_is_killed_and_comes_back(process: ModelProcess) -> None:
+    assert process.wait_ready(20)
+    future = process.submit(Batch("m", {}, 1, [{"do": "hang"}]), lambda *_: None)
+    time.sleep(0.1)
+    process.kill()
+    with pytest.raises(ModelProcessDied, match="SIGKILL"):
+        future.result(10)
+    with pytest.raises(ModelNotReady):
+        process.submit(Batch("m", {}, 1, [{}]), lambda *_: None)
+    assert process.wait_ready(20)
+
+
+def test_it_ignores_the_signals_meant_for_its_worker(process: ModelProcess) -> None:
+    assert process.wait_ready(20)
+    pid = process.pid
+    assert pid
+    os.kill(pid, signal.SIGINT)
+    os.kill(pid, signal.SIGTERM)
+    time.sleep(0.1)
+    assert run(process).results[0]["pid"] == pid
+
+
+def test_a_load_that_raises_tells_why() -> None:
+    process = ModelProcess(FAKE, "cpu", [Checkpoint("m", Path("broken"), "r1")])
+    try:
+        with pytest.raises(ModelNotAvailable, match="ValueError: no such layer: left_knee"):
+            process.wait_ready(20)
+        assert not process.ready
+    finally:
+        process.close()
+
+
+def test_a_death_while_loading_is_told_and_tried_again_later() -> None:
+    process = ModelProcess(FAKE, "cpu", [Checkpoint("m", Path("deadly"), "r1")])
+    try:
+        with pytest.raises(ModelProcessDied, match="SIGABRT while it loaded"):
+            process.wait_ready(20)
+    finally:
+        process.close()
+
+
+def test_no_process_is_left_after_close() -> None:
+    process = ModelProcess(FAKE, "cpu", [Checkpoint("m", Path("m"), "r1")])
+    assert process.wait_ready(20)
+    pid = process.pid
+    assert pid
+    assert alive(pid)
+    process.close()
+    assert not alive(pid)
+
+
+def test_no_process_is_left_when_the_worker_is_killed() -> None:
+    """In the middle of a batch that never ends, which no pipe would interrupt."""
+    worker = f"""
+import sys, time
+from pathlib import Path
+from workers.model_process import ModelProcess
+from workers.predictor import Batch, Checkpoint
+process = ModelProcess({FAKE!r}, "cpu", [Checkpoint("m", Path("m"), "r1")])
+process.wait_ready(20)
+process.submit(Batch("m", {{}}, 1, [{{"do": "hang"}}]), print)
+print(process.pid, flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", worker], stdout=subprocess.PIPE, cwd=ROOT) as it:
+        assert it.stdout
+        pid = int(it.stdout.readline())
+        assert alive(pid)
+        it.kill()
+    assert until(lambda: not alive(pid))

@@ -1,0 +1,68 @@
+"""`python -m workers`: run a worker, or fetch models.
+
+python -m workers --family diffuser --device cuda:0 --models sd15,sdxl
+python -m workers models pull sd15
+python -m workers models pull --profile sd15
+"""
+
+import argparse
+import re
+import sys
+
+from shared.errors import ImagemillError
+from shared.settings import Settings, load_settings
+
+
+def device(text: str) -> str:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not cpu, cuda or cuda:N")
+    return text
+
+
+def names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m workers", description="Run one worker.")
+    top.add_argument("--family", help="the model family that it hosts")
+    top.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:N")
+    top.add_argument(
+        "--models", type=names, default=[], help="names or checkpoint folders (default: profile)"
+    )
+    commands = top.add_subparsers(dest="command")
+    models = commands.add_parser("models", help="the models on this machine")
+    pull = models.add_subparsers(dest="action", required=True).add_parser(
+        "pull", help="fetch models into MODELS_DIR and lock their commits"
+    )
+    pull.add_argument("names", nargs="*", metavar="NAME")
+    pull.add_argument("--profile", help="every model of this profile")
+    pull.add_argument("--update", action="store_true", help="resolve the newest commit again")
+    return top
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    if arguments.command == "models":
+        from workers.pull import pull
+
+        pull(arguments.names, arguments.profile, settings.models_dir, update=arguments.update)
+        return 0
+    from workers.app import run_worker
+
+    return run_worker(arguments.family, arguments.device, arguments.models, settings)
+
+
+def main() -> int:
+    top = parser()
+    arguments = top.parse_args()
+    if arguments.command is None and not arguments.family:
+        top.error("--family is required")
+    try:
+        return run(arguments, load_settings())
+    except ImagemillError as error:
+        print(f"{top.prog}: {error.message}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,314 @@
+"""The micro-batcher: many worker threads hand in samples, one model process gets full batches.
+
+Samples share a batch when they agree on model, parameters and batch class. A batch always runs
+at its class's fixed size, so that sharing never changes a result; the batcher only decides who
+goes when, and whom a failure concerns.
+"""
+
+import itertools
+import json
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.errors import (
+    DeadlineExceeded,
+    ImagemillError,
+    ModelProcessDied,
+    OutOfMemory,
+    PredictionFailed,
+    StepCanceled,
+    StepInterrupted,
+)
+from workers.model_process import ModelNotReady, ModelProcess, Prediction
+from workers.predictor import Batch
+
+log = logging.getLogger("imagemill.batcher")
+
+TICK_S = 0.1  # how often deadlines are looked at
+LINGER_S = {True: 0.02, False: 0.1}  # interactive or not: the wait for company in a batch
+PATIENCE_S = 10.0  # for a model to stop at its next step, before its process is killed
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step's samples gave, in their order.
+
+    `batch_class` is the size of the batches that really ran, less than asked for only after an
+    out-of-memory; `run_ms` is the time of all batches that held one of the samples.
+    """
+
+    results: list[dict[str, Any]]
+    revision: str
+    batch_class: int
+    run_ms: int
+
+
+@dataclass(eq=False)
+class _Sample:
+    ticket: "Ticket"
+    place: int
+    data: Mapping[str, Any]
+    size: int
+    since: float
+    alone: bool = False  # after a failed batch: no company, so that only the guilty one fails
+    progress: float = 0.0
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return (self.ticket.key, self.size, id(self) if self.alone else None)
+
+    @property
+    def rank(self) -> tuple[bool, int]:
+        return (not self.ticket.interactive, self.ticket.number)
+
+
+@dataclass(eq=False)
+class Ticket:
+    """The samples of one step, as their worker thread sees them."""
+
+    _batcher: "MicroBatcher"
+    number: int
+    model: str
+    params: Mapping[str, Any]
+    key: str
+    interactive: bool
+    deadline: float | None  # time.monotonic()
+    message: str = ""
+    samples: list[_Sample] = field(default_factory=list)
+    results: list[Any] = field(default_factory=list)
+    missing: int = 0
+    batch_class: int = 0
+    run_ms: int = 0
+    future: "Future[StepResult]" = field(default_factory=Future)
+
+    @property
+    def progress(self) -> float:
+        """How much of all samples is done, 0 to 1; `message` says it of the running batch."""
+        return sum(sample.progress for sample in self.samples) / len(self.samples)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """True once the ticket has its result or its error."""
+        return bool(wait([self.future], timeout_s).done)
+
+    def result(self) -> StepResult:
+        """The result, waited for. Raises ImagemillError: StepCanceled, DeadlineExceeded,
+        StepInterrupted, OutOfMemory, ModelProcessDied, PredictionFailed, ModelNotAvailable."""
+        return self.future.result()
+
+    def cancel(self) -> None:
+        """Discard the samples, waiting or running; `result` raises StepCanceled."""
+        self._batcher._fail([self], StepCanceled("the step was canceled"))
+
+
+class MicroBatcher:
+    """Groups samples for one model process. Every method may be called from any thread."""
+
+    def __init__(self, process: ModelProcess, patience_s: float = PATIENCE_S) -> None:
+        self._process = process
+        self._patience_s = patience_s
+        self._numbers = itertools.count()
+        self._changed = threading.Condition(threading.RLock())
+        self._tickets: set[Ticket] = set()  # without a result
+        self._waiting: list[_Sample] = []
+        self._running: list[_Sample] = []
+        self._closed = False
+        self._thread = threading.Thread(target=self._dispatch, name="batcher", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self,
+        model: str,
+        params: Mapping[str, Any],
+        batch_class: int,
+        samples: Sequence[Mapping[str, Any]],
+        interactive: bool = True,
+        timeout_s: float | None = None,
+    ) -> Ticket:
+        """Hand in a step's samples. After `timeout_s` the ticket fails with DeadlineExceeded.
+
+        Raises StepInterrupted once the batcher is closed.
+        """
+        if not samples:
+            raise ValueError("a step has at least one sample")
+        now = time.monotonic()
+        ticket = Ticket(
+            self,
+            next(self._numbers),
+            model,
+            params,
+            json.dumps([model, params], sort_keys=True),
+            interactive,
+            None if timeout_s is None else now + timeout_s,
+            results=[None] * len(samples),
+            missing=len(samples),
+            batch_class=batch_class,
+        )
+        ticket.samples = [
+            _Sample(ticket, place, data, batch_class, now) for place, data in enumerate(samples)
+        ]
+        with self._changed:
+            if self._closed:
+                raise StepInterrupted("the worker is shutting down")
+            self._tickets.add(ticket)
+            self._waiting += ticket.samples
+            self._changed.notify_all()
+        return ticket
+
+    def close(self, grace_s: float = 0.0) -> None:
+        """Take nothing new; after the grace, unfinished tickets fail with StepInterrupted.
+
+        A second call, from another thread, cuts the grace of the first one short.
+        """
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: not self._tickets, grace_s)
+            self._fail(list(self._tickets), StepInterrupted("the worker is shutting down"))
+
+    def _dispatch(self) -> None:
+        while True:
+            self._expire()
+            try:
+                ready = self._process.wait_ready(TICK_S)
+            except ImagemillError as error:
+                with self._changed:
+                    self._fail(list(self._tickets), error)
+                    self._changed.wait(TICK_S)
+                ready = False
+            with self._changed:
+                if self._closed and not self._tickets:
+                    return
+                group = self._next() if ready else []
+                self._running = group
+            if group:
+                self._run(group)
+
+    def _next(self) -> list[_Sample]:
+        """The batch whose turn it is, taken from those waiting; empty: look again."""
+        if not self._waiting:
+            self._changed.wait(TICK_S)
+            return []
+        first = min(self._waiting, key=lambda sample: sample.rank)
+        same = [sample for sample in self._waiting if sample.key == first.key]
+        group = sorted(same, key=lambda sample: sample.rank)[: first.size]
+        linger = first.since + LINGER_S[first.ticket.interactive] - time.monotonic()
+        if linger > 0 and len(group) < first.size and not first.alone:
+            self._changed.wait(linger)
+            return []
+        for sample in group:
+            self._waiting.remove(sample)
+        return group
+
+    def _run(self, group: list[_Sample]) -> None:
+        ticket = group[0].ticket
+        batch = Batch(ticket.model, ticket.params, group[0].size, [each.data for each in group])
+
+        def report(done: int, total: int, message: str) -> None:
+            for sample in group:
+                sample.progress = done / max(1, total)
+                sample.ticket.message = message
+
+        try:
+            future = self._process.submit(batch, report)
+            self._watch(future, group)
+            self._finish(group, future.result())
+        except ModelNotReady:  # it died while idle
+            self._again(group)
+        except ModelProcessDied as error:
+            self._isolate(group, error, final=group[0].alone)
+        except OutOfMemory as error:
+            self._isolate(group, error, final=group[0].alone and batch.size == 1, size=1)
+        except ImagemillError as error:
+            self._isolate(group, error, final=len(group) == 1)
+        except Exception as error:
+            log.exception("a batch of %s failed", batch.model)
+            self._fail([each.ticket for each in group], PredictionFailed(repr(error)))
+        finally:
+            with self._changed:
+                self._running = []
+                self._changed.notify_all()
+
+    def _watch(self, future: "Future[Prediction]", group: list[_Sample]) -> None:
+        """Wait for the batch; stop it when nobody wants it, kill it when it does not stop."""
+        unwanted_since = None
+        while not wait([future], TICK_S).done:
+            self._expire()
+            if any(sample.ticket in self._tickets for sample in group):
+                continue
+            now = time.monotonic()
+            if unwanted_since is None:
+                unwanted_since = now
+                self._process.cancel()  # again: the first may have come before the batch
+            if now - unwanted_since >= self._patience_s:
+                log.warning("the model does not stop: killing its process")
+                self._process.kill()
+                unwanted_since = now
+
+    def _finish(self, group: list[_Sample], prediction: Prediction) -> None:
+        with self._changed:
+            wanted = [sample for sample in group if sample.ticket in self._tickets]
+            if wanted and len(prediction.results) != len(group):
+                raise PredictionFailed(
+                    f"the model gave {len(prediction.results)} results for {len(group)} samples"
+                )
+            for ticket in {sample.ticket for sample in wanted}:
+                ticket.run_ms += prediction.run_ms
+            for sample in wanted:
+                ticket = sample.ticket
+                ticket.results[sample.place] = prediction.results[group.index(sample)]
+                ticket.batch_class = min(ticket.batch_class, sample.size)
+                ticket.missing -= 1
+                sample.progress = 1.0
+                if not ticket.missing:
+                    self._tickets.discard(ticket)
+                    revision = self._process.revisions[ticket.model]
+                    ticket.future.set_result(
+                        StepResult(ticket.results, revision, ticket.batch_class, ticket.run_ms)
+                    )
+
+    def _isolate(
+        self, group: list[_Sample], error: ImagemillError, final: bool, size: int | None = None
+    ) -> None:
+        """Run the samples of a failed batch again, each alone; or fail the one that was alone."""
+        if final:
+            self._fail([sample.ticket for sample in group], error)
+            return
+        for sample in group:
+            sample.alone = True
+            sample.size = size or sample.size
+        if wanted := self._again(group):
+            log.warning("%s: %d samples are tried one by one", error, wanted)
+
+    def _again(self, group: list[_Sample]) -> int:
+        """Put the samples that are still wanted back in the queue; tells how many."""
+        with self._changed:
+            wanted = [sample for sample in group if sample.ticket in self._tickets]
+            for sample in wanted:
+                sample.progress = 0.0
+            self._waiting += wanted
+            return len(wanted)
+
+    def _expire(self) -> None:
+        with self._changed:
+            now = time.monotonic()
+            late = [each for each in self._tickets if each.deadline and each.deadline <= now]
+            self._fail(late, DeadlineExceeded("the time for this step is over"))
+
+    def _fail(self, tickets: Sequence[Ticket], error: ImagemillError) -> None:
+        """Give tickets their error and forget their samples; stop the batch if it has no other."""
+        with self._changed:
+            failed = self._tickets.intersection(tickets)
+            if not failed:
+                return
+            self._tickets -= failed
+            self._waiting = [each for each in self._waiting if each.ticket not in failed]
+            unwanted = all(sample.ticket not in self._tickets for sample in self._running)
+            if self._running and unwanted:
+                self._process.cancel()
+            for ticket in failed:
+                ticket.future.set_exception(error)
+            self._changed.notify_all()

@@ -1,0 +1,264 @@
+"""The worker's handle on its model process: spawn, ask, watch, kill, respawn.
+
+The process is a fresh interpreter (never a fork, which CUDA does not survive) with its device
+pinned before anything is imported. One permanent thread starts it and reads from it: the kernel
+ends a child when the *thread* that started it ends, so no passing thread may do so.
+"""
+
+import itertools
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from shared.errors import ImagemillError, ModelProcessDied
+from workers.model_events import (
+    Cancel,
+    Done,
+    FromModel,
+    Load,
+    Loaded,
+    LoadFailed,
+    Predict,
+    Progress,
+)
+from workers.predictor import Batch, Checkpoint
+
+log = logging.getLogger("imagemill.model_process")
+
+ROOT = Path(__file__).parents[1]
+MAX_BACKOFF_S = 30.0
+OnProgress = Callable[[int, int, str], None]
+
+
+class ModelNotReady(Exception):
+    """The model process is loading: ask again after `wait_ready`."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a batch gave: one result per sample, and how long the model ran."""
+
+    results: list[dict[str, Any]]
+    run_ms: int
+
+
+@dataclass(frozen=True)
+class _Running:
+    number: int
+    future: "Future[Prediction]"
+    on_progress: OnProgress
+
+
+class ModelProcess:
+    """One model family on one device, in a process that is respawned when it dies.
+
+    `family` names a file of `workers/families/` (or `module:class`); `device` is `cpu`, `cuda`
+    or `cuda:N`; `threads` are the cores a model on the CPU may use (default: half of them).
+    Every method may be called from any thread; none imports torch. The process is started at
+    once; `wait_ready` tells when its models are loaded.
+    """
+
+    def __init__(
+        self,
+        family: str,
+        device: str,
+        checkpoints: Sequence[Checkpoint],
+        threads: int | None = None,
+    ) -> None:
+        self.family = family
+        self.device = device
+        self.revisions = {each.model: each.revision for each in checkpoints}
+        self.error: ImagemillError | None = None  # why the last load failed
+        self._load = Load(family, "cuda:0" if device.startswith("cuda") else device, checkpoints)
+        self._environment = environment(device, threads)
+        self._numbers = itertools.count()
+        self._changed = threading.Condition()
+        self._sending = threading.Lock()
+        self._closing = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+        self._ready = False
+        self._running: _Running | None = None
+        self._thread = threading.Thread(target=self._supervise, name="model-process", daemon=True)
+        self._thread.start()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the models are loaded."""
+        return self._ready
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while the models are loaded."""
+        with self._changed:
+            return self._process.pid if self._process and self._ready else None
+
+    def wait_ready(self, timeout_s: float | None = None) -> bool:
+        """Wait until the models are loaded; False when the time is over.
+
+        Raises the error of the last load while the next one is being tried.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready or self.error, timeout_s)
+            if self.error:
+                raise self.error
+            return self._ready
+
+    def submit(self, batch: Batch, on_progress: OnProgress) -> "Future[Prediction]":
+        """Run a batch; one at a time. The future may raise ModelProcessDied, OutOfMemory or
+        PredictionFailed. `on_progress(done, total, message)` is called from another thread.
+
+        Raises ModelNotReady while the models are not loaded.
+        """
+        with self._changed:
+            if not self._ready or self._connection is None:
+                raise ModelNotReady
+            if self._running:
+                raise RuntimeError("the model process runs one batch at a time")
+            running = _Running(next(self._numbers), Future(), on_progress)
+            self._running = running
+            connection = self._connection
+        self._send(connection, Predict(running.number, batch))
+        return running.future
+
+    def cancel(self) -> None:
+        """Let the running batch stop at the model's next step; its results are void."""
+        with self._changed:
+            running, connection = self._running, self._connection
+        if running and connection:
+            self._send(connection, Cancel(running.number))
+
+    def kill(self) -> None:
+        """End the process at once, whatever it does; it is respawned."""
+        with self._changed:
+            if self._process and self._process.poll() is None:
+                self._process.kill()
+
+    def close(self) -> None:
+        """End the process for good. A running batch fails with ModelProcessDied."""
+        self._closing.set()
+        self.kill()
+        self._thread.join()
+
+    def _send(self, connection: Connection, event: Predict | Cancel) -> None:
+        # Where it has died, the supervising thread sees it too and tells the waiter.
+        with self._sending, suppress(OSError):
+            connection.send(event)
+
+    def _supervise(self) -> None:
+        # The child inherits this mask: Ctrl-C and SIGTERM are the worker's business, which ends
+        # its model process itself when the running batch is done.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        failures = 0
+        while not self._closing.is_set():
+            loaded = self._live_once()
+            failures = 0 if loaded else failures + 1
+            if failures:
+                self._closing.wait(min(MAX_BACKOFF_S, 2.0 ** (failures - 1)))
+
+    def _live_once(self) -> bool:
+        """One life of the process, from its start to its end; True when its models loaded."""
+        ours, theirs = socket.socketpair()
+        with self._changed, theirs:
+            if self._closing.is_set():
+                return False
+            connection = Connection(ours.detach())
+            arguments = [self.family, self.device, str(theirs.fileno()), str(os.getpid())]
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "workers.model_main", *arguments],
+                env=self._environment,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=2,  # all that a library prints belongs to the log
+            )
+            self._process, self._connection = process, connection
+        loaded = False
+        try:
+            connection.send(self._load)
+            while True:
+                self._handle(connection.recv())
+                loaded = loaded or self._ready
+        except (EOFError, OSError):
+            pass
+        process.kill()  # it has closed the pipe: whatever is left of it is of no use
+        self._ended(process.wait())
+        connection.close()
+        return loaded
+
+    def _handle(self, event: FromModel) -> None:
+        running = self._running
+        if isinstance(event, Loaded):
+            with self._changed:
+                self._ready, self.error = True, None
+                self._changed.notify_all()
+        elif isinstance(event, LoadFailed):
+            with self._changed:
+                self.error = event.error
+                self._changed.notify_all()
+        elif running is None or running.number != event.number:
+            log.warning("an answer to no question: %s", event)
+        elif isinstance(event, Progress):
+            running.on_progress(event.done, event.total, event.message)
+        else:
+            with self._changed:
+                self._running = None
+            if isinstance(event, Done):
+                running.future.set_result(Prediction(event.results, event.run_ms))
+            else:
+                running.future.set_exception(event.error)
+
+    def _ended(self, status: int) -> None:
+        died = ModelProcessDied(f"the model process {how_it_ended(status)}")
+        with self._changed:
+            running, was_ready = self._running, self._ready
+            self._running, self._ready = None, False
+            self._process, self._connection = None, None
+            if not was_ready and self.error is None:
+                self.error = ModelProcessDied(f"{died.message} while it loaded its models")
+            self._changed.notify_all()
+        if not self._closing.is_set():
+            log.error("%s", self.error or died)
+        if running:
+            running.future.set_exception(died)
+
+
+def how_it_ended(status: int) -> str:
+    """An exit status as `subprocess` gives it, in words."""
+    if status < 0:
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"ended with exit status {status}"
+
+
+def environment(device: str, threads: int | None) -> dict[str, str]:
+    """The model process's environment: its one device, its cores, where the code is."""
+    visible = ""
+    if device.startswith("cuda"):
+        visible = visible_device(device.partition(":")[2] or "0", os.environ)
+    cores = threads or max(1, (os.cpu_count() or 1) // 2)
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return {
+        **os.environ,
+        "CUDA_VISIBLE_DEVICES": visible,
+        "OMP_NUM_THREADS": str(cores),
+        "MKL_NUM_THREADS": str(cores),
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",  # a model is loaded from its folder and nowhere else
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
+
+
+def visible_device(index: str, variables: "os._Environ[str] | dict[str, str]") -> str:
+    """The device that `cuda:index` means where CUDA_VISIBLE_DEVICES already limits the worker."""
+    allowed = [each for each in variables.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]
+    return allowed[int(index)] if int(index) < len(allowed) else index

@@ -1,0 +1,96 @@
+"""What a model family is to the rest of the worker.
+
+`workers/families/<family>.py` ends in `PREDICTOR = …`, a subclass of `Predictor`. It runs in the
+model process, one family on one device, and knows nothing of queues, storage or jobs.
+"""
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model's files: the folder to load, and the commit or digest that names its state."""
+
+    model: str
+    path: Path
+    revision: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One call of a model: samples that agree on `params`.
+
+    `size` is the batch class: the model always computes exactly `size` samples, the missing ones
+    filled with copies of the last, so that a result never depends on company.
+    `samples[i]` maps names to values; pictures are RGB `PIL.Image`s.
+    """
+
+    model: str
+    params: Mapping[str, Any]
+    size: int
+    samples: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+
+    @property
+    def padded(self) -> list[Mapping[str, Any]]:
+        """The samples, filled up to `size`."""
+        missing = self.size - len(self.samples)
+        return [*self.samples, *[self.samples[-1]] * missing]
+
+    def split(
+        self, key: Callable[[Mapping[str, Any]], Hashable]
+    ) -> list[tuple[list[int], "Batch"]]:
+        """Batches of the samples with an equal key, each with its samples' places in this one.
+
+        For what a model must not mix in one call, such as target languages. Each part is padded
+        to `size` too.
+        """
+        places: dict[Hashable, list[int]] = {}
+        for place, sample in enumerate(self.samples):
+            places.setdefault(key(sample), []).append(place)
+        return [
+            (group, replace(self, samples=[self.samples[place] for place in group]))
+            for group in places.values()
+        ]
+
+
+class StepMonitor(Protocol):
+    """How a running batch speaks with its worker."""
+
+    def step(self, done: int, total: int, message: str = "") -> bool:
+        """Report one step of the model. False: every sample was canceled, stop now."""
+
+
+class Predictor(ABC):
+    """One model family on one device."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    @abstractmethod
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Load a model; afterwards batches may name it. Raises ModelNotAvailable."""
+
+    @abstractmethod
+    def predict(self, batch: Batch, monitor: StepMonitor) -> list[dict[str, Any]]:
+        """One result per sample of `batch.samples`, in order.
+
+        A bad sample raises; the worker then runs the samples one by one. When
+        `monitor.step` returns False the results are ignored: return an empty list.
+        """
+
+
+def load_predictor(family: str, device: str) -> Predictor:
+    """The predictor of a family, found by its file, or a class given as `module:class`.
+
+    Imports what the family needs, torch as a rule.
+    """
+    module, _, name = family.partition(":")
+    if not name:
+        module, name = f"workers.families.{family}", "PREDICTOR"
+    predictor: Predictor = getattr(importlib.import_module(module), name)(device)
+    return predictor

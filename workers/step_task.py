@@ -1,0 +1,228 @@
+"""One step of a job on this worker: claim, fetch, infer, store, commit.
+
+`StepRunner.run` is the body of the Celery task. The ledger decides everything: the message is
+only a doorbell, and may come twice, late or not at all.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+from PIL import Image
+
+from shared import logs
+from shared.contracts import (
+    Artifact,
+    ImageInput,
+    ImageOutput,
+    JobRecord,
+    Priority,
+    Produced,
+    Sample,
+    Step,
+    StepOutput,
+)
+from shared.errors import (
+    DeadlineExceeded,
+    ImagemillError,
+    LeaseLost,
+    LedgerUnavailable,
+    StepCanceled,
+    StepInterrupted,
+    UnexpectedError,
+)
+from shared.images import decode, encode_png
+from shared.kind import kinds
+from shared.ledger import Ledger, Outcome
+from shared.manifest import settle
+from shared.object_store import ObjectStore
+from shared.settings import Settings
+from workers.batcher import MicroBatcher, StepResult
+from workers.leases import PROGRESS_PERIOD_S, Lease, LeaseKeeper
+
+log = logs.get(__name__)
+
+
+class StepRunner:
+    """Runs steps for one worker; called from many threads."""
+
+    def __init__(
+        self,
+        worker: str,
+        settings: Settings,
+        ledger: Ledger,
+        store: ObjectStore,
+        batcher: MicroBatcher,
+        keeper: LeaseKeeper,
+        admit: Callable[[str], None],
+    ) -> None:
+        self._worker = worker
+        self._settings = settings
+        self._ledger = ledger
+        self._store = store
+        self._batcher = batcher
+        self._keeper = keeper
+        self._admit = admit
+
+    def run(self, job_id: str, index: int) -> bool:
+        """Take a step as far as it goes here. True: the chain's next link is to be published."""
+        with logs.bound(job_id=job_id, step=index):
+            claim = self._ledger.claim(job_id, index, self._worker, uuid.uuid4().hex)
+            if claim.state == "stale":
+                return claim.next_unclaimed
+            if claim.state != "ok":
+                log.info("not claimed", state=claim.state)
+                return False
+            with self._keeper.hold(job_id, index, claim.fence) as lease:
+                outcome = self._attempt(lease, claim.attempt)
+            log.info("step ended", outcome=outcome, attempt=claim.attempt, fence=claim.fence)
+            if outcome in ("succeeded", "failed", "canceled"):
+                self._settle(job_id)
+            return outcome in ("next", "already", "succeeded")
+
+    def _attempt(self, lease: Lease, attempt: int) -> Outcome:
+        """Run the step and tell the ledger how it went, whatever happened."""
+        held = lease.job_id, lease.step, lease.fence
+        tell: Callable[[], Outcome]
+        try:
+            output = self._execute(lease)
+            tell = partial(self._ledger.commit, *held, output)
+        except LeaseLost:
+            return "fenced"
+        except (StepCanceled, StepInterrupted):
+            tell = partial(self._ledger.release, *held)
+        except ImagemillError as error:
+            log.warning("attempt failed", code=error.code, error=error.message)
+            tell = partial(self._ledger.fail, *held, error, retry_delay_s(attempt))
+        except Exception as error:
+            log.exception("unexpected error")
+            defect = UnexpectedError(f"unexpected error: {type(error).__name__}")
+            tell = partial(self._ledger.fail, *held, defect, retry_delay_s(attempt))
+        return self._persist(tell)
+
+    def _execute(self, lease: Lease) -> StepOutput:
+        job = self._ledger.get(lease.job_id)
+        step = job.steps[lease.step].step
+        self._admit(step.queue(job.priority))
+        kind = kinds()[job.kind]
+        stage = kind.stage(kind.Input.model_validate(job.input), step.name)
+        samples = self._fetch(stage.samples(step, job.outputs))
+        result = self._infer(lease, job, step, samples)
+        produced = stage.produce(result.results)
+        artifacts = self._store_images(lease, job, step, produced, result.revision)
+        return StepOutput(
+            outputs=produced.outputs,
+            artifacts=artifacts,
+            revision=result.revision,
+            batch_class=result.batch_class,
+            run_ms=result.run_ms,
+        )
+
+    def _fetch(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+        """The samples' data with every picture fetched, decoded and resized, each once."""
+        pictures: dict[ImageInput, Image.Image] = {}
+
+        def value(item: Any) -> Any:
+            if not isinstance(item, ImageInput):
+                return item
+            if item not in pictures:
+                key, digest, size = self._ledger.file_key(item.file_id)
+                data = self._store.get(key, sha256=digest, size=size)
+                picture = decode(data, self._settings.max_pixels)
+                if item.size:
+                    picture = picture.resize(item.size, Image.Resampling.BICUBIC)
+                pictures[item] = picture
+            return pictures[item]
+
+        return [{name: value(item) for name, item in s.data.items()} for s in samples]
+
+    def _infer(
+        self, lease: Lease, job: JobRecord, step: Step, samples: list[dict[str, Any]]
+    ) -> StepResult:
+        ticket = self._batcher.submit(
+            step.model,
+            step.params,
+            step.batch_class,
+            samples,
+            interactive=job.priority is Priority.INTERACTIVE,
+        )
+        lease.on_stop(ticket.cancel)
+        while not ticket.wait(PROGRESS_PERIOD_S):
+            lease.report(ticket.progress, ticket.message)
+        try:
+            return ticket.result()
+        except StepCanceled:
+            if lease.verdict == "deadline":
+                raise DeadlineExceeded("the deadline passed while the step ran") from None
+            if lease.verdict == "lost":
+                raise LeaseLost("another worker holds the step") from None
+            raise
+
+    def _store_images(
+        self, lease: Lease, job: JobRecord, step: Step, produced: Produced, revision: str
+    ) -> tuple[Artifact, ...]:
+        """Upload under this attempt's fence: a late writer can overwrite nothing."""
+        models = {
+            record.step.family: {"model": record.step.model, "revision": record.output.revision}
+            for record in job.steps
+            if record.output
+        }
+        models[step.family] = {"model": step.model, "revision": revision}
+        recipe = {
+            "kind": job.kind,
+            "models": models,
+            "prompt": produced.outputs.get("prompt"),
+            "negative_prompt": job.input.get("negative_prompt"),
+            "parameters": step.params,
+        }
+        folder = f"jobs/{job.id}/{lease.step}-{step.name}/a{lease.fence}"
+        return tuple(
+            self._store_image(f"{folder}/{image.name}", image, recipe, job.id)
+            for image in produced.images
+        )
+
+    def _store_image(
+        self, key: str, image: ImageOutput, recipe: Mapping[str, Any], job_id: str
+    ) -> Artifact:
+        # The job's id travels as object metadata, not in the file: the same request must give
+        # the same bytes.
+        data = encode_png(image.image, {**recipe, "seed": image.seed})
+        self._store.put(key, data, "image/png", {"job-id": job_id})
+        return Artifact(
+            name=image.name,
+            key=key,
+            media_type="image/png",
+            sha256=sha256(data).hexdigest(),
+            bytes=len(data),
+            width=image.image.width,
+            height=image.image.height,
+            seed=image.seed,
+        )
+
+    def _persist(self, tell: Callable[[], Outcome]) -> Outcome:
+        """Tell the ledger, waiting for it as long as the lease may still be good."""
+        give_up = time.monotonic() + self._settings.lease_s
+        pause = 0.1
+        while True:
+            try:
+                return tell()
+            except LedgerUnavailable as error:
+                if time.monotonic() + pause > give_up:
+                    log.warning("left to the reaper", error=error.message)
+                    return "fenced"
+                time.sleep(pause)
+                pause = min(2 * pause, 2.0)
+
+    def _settle(self, job_id: str) -> None:
+        try:
+            settle(self._ledger, self._store, job_id)
+        except ImagemillError as error:
+            log.warning("manifest left to the reaper", error=error.message)
+
+
+def retry_delay_s(attempt: int) -> float:
+    """The pause before a failed step is tried again: 1 s, 2 s, 4 s, …"""
+    return float(2 ** (attempt - 1))

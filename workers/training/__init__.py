@@ -1,0 +1,1 @@
+"""Training code: the worlds, loops and commands that make the project's own checkpoints."""
