@@ -63,7 +63,9 @@ def open_folder(folder: Path) -> IO[str]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise StackError(f"another stack runs on {folder}; stop it or set IMAGEMILL_DATA_DIR") from None
+        raise StackError(
+            f"another stack runs on {folder}; stop it or set IMAGEMILL_DATA_DIR"
+        ) from None
     return lock
 
 

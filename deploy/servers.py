@@ -40,7 +40,7 @@ def valkey(name: str, folder: Path, env: Mapping[str, str], password: str, fsync
     )
     url = f"redis://:{password}@{HOST}:{port}/0"
 
-    def probe() -> bool:
+    def probe(pid: int) -> bool:
         try:
             with redis.Redis.from_url(url, socket_timeout=1) as client:
                 return bool(client.ping())
@@ -97,7 +97,7 @@ def seaweedfs(folder: Path, env: Mapping[str, str], access_key: str, secret_key:
         ),
     )
 
-    def probe() -> bool:
+    def probe(pid: int) -> bool:
         # Writing is the last thing that works after a start.
         try:
             client.put_object(Bucket=BUCKET, Key=".ready", Body=b"")

@@ -12,6 +12,7 @@ from pathlib import Path
 from deploy.process import Process
 
 TICK_S = 0.1
+PROBE_S = 0.25
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.5, 10.0
 STEADY_S = 30.0  # a part that has lived so long is not known to die at once
 MAX_LOG_BYTES = 16_000_000
@@ -31,13 +32,14 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Part:
-    """One process of the stack. `probe` tells whether it answers, without long waits."""
+    """One process of the stack. `probe` tells, given its pid and without long waits, whether it
+    is ready."""
 
     name: str
     command: Sequence[str]
     env: Mapping[str, str]
     cwd: Path
-    probe: Callable[[], bool] = lambda: True
+    probe: Callable[[int], bool] = lambda pid: True
     grace_s: float = 10.0  # between SIGTERM and SIGKILL
     pass_fds: Sequence[int] = ()
 
@@ -51,6 +53,7 @@ class Running:
     process: Process
     started_at: float = field(default_factory=time.monotonic)
     ready: bool = False
+    probe_at: float = 0.0
     deaths: int = 0  # in a row, without a steady life between
     restart_at: float | None = None
 
@@ -81,30 +84,23 @@ class Supervisor:
             if running.restart_at is None
         }
 
-    def start(
-        self,
-        parts: Iterable[Part],
-        deaths: int,
-        timeout_s: float,
-        ready: Callable[[], bool] = lambda: True,
-    ) -> None:
-        """Start the parts and wait until every probe, and `ready`, say yes.
+    def start(self, parts: Iterable[Part], deaths: int, timeout_s: float) -> None:
+        """Start the parts and wait until all are ready.
 
         Raises PartFailed once one of them died `deaths` times, StackError after `timeout_s`,
         Interrupted.
         """
-        names = [part.name for part in parts if self._launch(part)]
+        mine = [self._launch(part) for part in parts]
         limit = time.monotonic() + timeout_s
 
         def up() -> bool:
-            mine = [self._running[name] for name in names]
             for running in mine:
                 if running.deaths >= deaths:
                     raise PartFailed(f"{running.part.name} does not start{_last_words(running)}")
             if time.monotonic() > limit:
-                late = ", ".join(r.part.name for r in mine if not r.ready) or "the stack"
+                late = ", ".join(running.part.name for running in mine if not running.ready)
                 raise StackError(f"{late}: not ready after {timeout_s:g} s; see {self._logs}")
-            return all(running.ready for running in mine) and ready()
+            return all(running.ready for running in mine)
 
         self.run_until(up)
 
@@ -129,8 +125,7 @@ class Supervisor:
         for running in group:
             running.process.terminate()
         asked_at = time.monotonic()
-        # A list, not a generator: every process is looked at and reaped.
-        while not all([running.process.ended() for running in group]):
+        while not all(running.process.ended() for running in group):
             waited_s = time.monotonic() - asked_at
             for running in group:
                 if waited_s > running.part.grace_s or self._stopping() > 1:
@@ -156,14 +151,14 @@ class Supervisor:
         elif running.process.ended():
             steady = now - running.started_at >= STEADY_S
             running.deaths = 1 if steady else running.deaths + 1
-            running.ready = False
             delay_s = min(FIRST_DELAY_S * 2 ** (running.deaths - 1), LONGEST_DELAY_S)
             running.restart_at = now + delay_s
             how = running.process.how()
             self._say(f"{part.name} ended ({how}); it is started again in {delay_s:g} s")
-        elif not running.ready and part.probe():
-            running.ready = True
-            if running.deaths:
+        elif not running.ready and now >= running.probe_at:
+            running.ready = part.probe(running.process.pid)
+            running.probe_at = now + PROBE_S
+            if running.ready and running.deaths:
                 self._say(f"{part.name} is up again, pid {running.process.pid}")
         _bound(running.log)
 

@@ -15,7 +15,7 @@ api = APIBlueprint("health", __name__, abp_tags=[Tag(name="operations")])
 log = logs.get(__name__)
 
 
-@api.get("/healthz", responses={200: schemas.Health}, operation_id="healthz")
+@api.get("/healthz", responses={200: schemas.Health, **problems()}, operation_id="healthz")
 def healthz() -> Response:
     """This process is alive."""
     return reply(schemas.Health(status="alive"))

@@ -55,8 +55,9 @@ local function leave_queue(id, step)
   redis.call('ZREM', 'published:' .. queue, id)
 end
 
--- A waiting step is looked at by every admission; its due entry only guards the deadline.
-local WAITING_RECHECK = 60000
+-- A waiting step is looked at by every admission; its due entry only guards the deadline. Were it
+-- looked at often, a long backlog would keep the reaper from expired leases.
+local WAITING_RECHECK = 86400000
 
 local function enqueue(id, step)
   local queue = queue_of(id, step)

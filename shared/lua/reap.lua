@@ -11,6 +11,7 @@ local again = {}
 local function lease_expired(id, step)
   count('lease_expired')
   if redis.call('HGET', job_key(id), 'cancel') then return finish(id, 'canceled', nil) end
+  if overdue(id) then return end
   if tonumber(redis.call('HGET', job_key(id), 'attempt')) >= max_attempts then
     return fail(id, 'poison', 'every worker that took this step was lost')
   end
@@ -29,7 +30,7 @@ for _, id in ipairs(redis.call('ZRANGE', 'due', '-inf', now, 'BYSCORE', 'LIMIT',
   if phase == 'leased' then
     -- A live lease is left to its worker, which learns of a passed deadline at its next renewal.
     if now >= tonumber(lease) then
-      if not overdue(id) then lease_expired(id, step) end
+      lease_expired(id, step)
     else
       redis.call('ZADD', 'due', lease, id)
     end

@@ -91,7 +91,7 @@ class Captioner(Predictor):
         for number, (places, part) in enumerate(parts):
 
             def report(done: int, total: int, number: int = number) -> bool:
-                return monitor.step(number * total + done, len(parts) * total, f"word {done}")
+                return monitor.step(number * total + done, len(parts) * total, f"token {done}")
 
             captions = self._caption(part, report)
             if captions is None:

@@ -42,7 +42,7 @@ class Diffuser(Predictor):
         if not (checkpoint.path / "model_index.json").is_file():
             raise ModelNotAvailable(f"{checkpoint.path} holds no pipeline: no model_index.json")
         pipe = AutoPipelineForText2Image.from_pretrained(
-            checkpoint.path, torch_dtype=self._dtype, use_safetensors=True, local_files_only=True
+            checkpoint.path, dtype=self._dtype, use_safetensors=True, local_files_only=True
         ).to(self.device)
         pipe.set_progress_bar_config(disable=True)
         self._pipelines[checkpoint.model, "text-to-image"] = pipe
@@ -157,6 +157,7 @@ def at_least_one_step(pipe: Any, strength: float, steps: int) -> tuple[float, in
     strength = max(strength, 1 / most)
     if int(steps * strength) < 1:
         steps = math.ceil(1 / strength)
+        steps += int(steps * strength) < 1  # 49 * (1 / 49) is less than 1
     return strength, min(steps, most)
 
 

@@ -74,7 +74,7 @@ def processor() -> ViTImageProcessorPil:
 
 
 def build(words: PreTrainedTokenizerFast) -> Any:
-    """The untrained VisionEncoderDecoderModel: 4 ViT layers and 2 GPT-2 layers of width 128, 1.1 million weights."""
+    """The untrained VisionEncoderDecoderModel: 4 and 2 layers of width 128."""
     encoder = ViTConfig(
         hidden_size=128,
         num_hidden_layers=4,

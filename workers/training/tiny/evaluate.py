@@ -71,9 +71,8 @@ class Result:
 
 def captions(folder: Path, samples: int, device: str = "cpu") -> list[Result]:
     """Share of fresh renders of many sizes whose caption is right word for word."""
-    model: Any = (
-        VisionEncoderDecoderModel.from_pretrained(folder, dtype=torch.float32).to(device).eval()
-    )
+    model: Any = VisionEncoderDecoderModel.from_pretrained(folder, dtype=torch.float32)
+    model.to(device).eval()
     words = AutoTokenizer.from_pretrained(folder)
     processor = ViTImageProcessorPil.from_pretrained(folder)
     rng = np.random.default_rng([SEED, 1])
@@ -96,7 +95,8 @@ def captions(folder: Path, samples: int, device: str = "cpu") -> list[Result]:
 
 def translations(folder: Path, device: str = "cpu") -> list[Result]:
     """Share of all the world's captions translated exactly, greedily and with four beams."""
-    model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32).to(device).eval()
+    model: Any = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32)
+    model.to(device).eval()
     words = AutoTokenizer.from_pretrained(folder)
     scenes = list(all_scenes())
     results = []

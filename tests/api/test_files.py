@@ -1,0 +1,120 @@
+import io
+
+import pytest
+from PIL import Image
+
+
+def upload(http, data, name="a.png", **fields):
+    return http.post("/v1/files", data={"file": (io.BytesIO(data), name), **fields})
+
+
+def pointers(answer):
+    return [error["pointer"] for error in answer.json["errors"]]
+
+
+def test_upload_tells_what_it_is_and_gives_it_back(http, png, store):
+    data = png(size=(40, 30))
+    answer = upload(http, data, purpose="image")
+    assert answer.status_code == 201
+    record = answer.json
+    assert record["id"].startswith("file_")
+    assert answer.headers["Location"].endswith(f"/v1/files/{record['id']}")
+    assert (record["bytes"], record["width"], record["height"]) == (len(data), 40, 30)
+    assert record["media_type"] == "image/png"
+    assert record["created_at"].endswith("Z")
+    assert http.get(f"/v1/files/{record['id']}").json == record
+    content = http.get(f"/v1/files/{record['id']}/content")
+    assert (content.data, content.mimetype) == (data, "image/png")
+    assert len(store.objects) == 1
+
+
+def test_the_same_bytes_are_the_same_file_stored_once(http, png, store):
+    first, second = upload(http, png()), upload(http, png(), name="other.png")
+    assert (second.status_code, second.json["id"]) == (201, first.json["id"])
+    assert len(store.objects) == 1
+    assert upload(http, png("blue")).json["id"] != first.json["id"]
+    assert http.get(f"/v1/files/{first.json['id']}/content").data == png()
+
+
+def test_delete(http, png):
+    path = f"/v1/files/{upload(http, png()).json['id']}"
+    assert http.delete(path).status_code == 204
+    for answer in (http.get(path), http.get(f"{path}/content"), http.delete(path)):
+        assert (answer.status_code, answer.json["code"]) == (404, "not_found")
+    assert upload(http, png()).status_code == 201
+    assert http.get(f"{path}/content").data == png()
+
+
+def test_erasing_an_older_copy_does_not_take_the_new_one(http, png, ledger, store):
+    path = f"/v1/files/{upload(http, png()).json['id']}"
+    http.delete(path)
+    upload(http, png())
+    store.delete(ledger.garbage())  # the reaper, late
+    assert http.get(f"{path}/content").data == png()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(b"", "empty"), (b"hello", "not an image"), (b"%PDF-1.4", "not an image")],
+)
+def test_what_is_no_image(http, store, data, words):
+    answer = upload(http, data)
+    assert (answer.status_code, answer.json["code"]) == (422, "invalid_image")
+    assert answer.mimetype == "application/problem+json"
+    assert words in answer.json["detail"]
+    assert pointers(answer) == ["/file"]
+    assert store.objects == {}
+
+
+def test_a_truncated_picture(http, png):
+    data = png("red", (300, 200), "JPEG")
+    answer = upload(http, data[: len(data) // 2])
+    assert (answer.status_code, answer.json["code"]) == (422, "invalid_image")
+
+
+def test_a_picture_over_max_pixels(http, monkeypatch):
+    buffer = io.BytesIO()
+    Image.new("1", (1001, 1000)).save(buffer, "PNG")
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    answer = upload(http, buffer.getvalue())
+    assert (answer.status_code, answer.json["code"]) == (422, "invalid_image")
+    assert "1000000" in answer.json["detail"]
+
+
+def test_a_body_over_the_limit(http):
+    answer = upload(http, b"x" * (2**20 + 1))
+    assert (answer.status_code, answer.json["code"]) == (413, "too_large")
+    assert answer.mimetype == "application/problem+json"
+
+
+@pytest.mark.parametrize("purpose", ["batch", "dataset"])
+def test_purposes_that_come_later(http, png, purpose):
+    answer = upload(http, png(), purpose=purpose)
+    assert (answer.status_code, pointers(answer)) == (422, ["/purpose"])
+    assert "not available yet" in answer.json["detail"]
+
+
+def test_wrong_forms(http, png):
+    assert pointers(upload(http, png(), purpose="fun")) == ["/purpose"]
+    assert pointers(upload(http, png(), colour="red")) == ["/colour"]
+    assert pointers(http.post("/v1/files", data={"purpose": "image"})) == ["/file"]
+    assert pointers(http.post("/v1/files", data={"file": "text, not a file"})) == ["/file"]
+    assert pointers(http.post("/v1/files", json={"file": "x"})) == ["/file"]
+    twice = {"file": [(io.BytesIO(png()), "a.png"), (io.BytesIO(png()), "b.png")]}
+    assert pointers(http.post("/v1/files", data=twice)) == ["/file"]
+
+
+def test_a_part_that_is_away_gives_503(http, png, store, ledger):
+    store.down = True
+    answer = upload(http, png())
+    assert (answer.status_code, answer.json["code"]) == (503, "storage_unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+    store.down, ledger.down = False, True
+    answer = upload(http, png())
+    assert (answer.status_code, answer.json["code"]) == (503, "ledger_unavailable")
+
+
+def test_damaged_content_is_never_given_out(http, png, store):
+    record = upload(http, png()).json
+    store.objects = dict.fromkeys(store.objects, b"damaged")
+    assert http.get(f"/v1/files/{record['id']}/content").status_code == 503

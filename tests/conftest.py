@@ -1,0 +1,57 @@
+"""Fixtures for tests against real servers.
+
+`servers`: a ledger, a broker and an S3 server. `stack`: these with the API, the tiny workers and
+the reaper. Each is started once for the whole run, when the first test asks for it; both are a
+`deploy.handle.StackHandle` (`api_url`, `info`, `pids`, `settings`, `data_dir`, `worker(family)`)
+with `store` and `wait_for_object(key)` added.
+"""
+
+import time
+
+import pytest
+
+from deploy.handle import StackHandle
+from shared.errors import NotFound
+from shared.object_store import S3ObjectStore
+
+
+class TestedStack(StackHandle):
+    """A stack with what tests look at behind the API's back."""
+
+    @property
+    def store(self) -> S3ObjectStore:
+        return S3ObjectStore(self.settings)
+
+    def wait_for_object(self, key: str, timeout_s: float = 30.0) -> bytes:
+        """The bytes under the key, once they are there."""
+        store, limit = self.store, time.monotonic() + timeout_s
+        while True:
+            try:
+                return store.get(key)
+            except NotFound:
+                if time.monotonic() > limit:
+                    raise
+                time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory):
+    with TestedStack(tmp_path_factory.mktemp("servers"), servers_only=True) as handle:
+        yield handle
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory):
+    with TestedStack(tmp_path_factory.mktemp("stack")) as handle:
+        yield handle
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Show the end of the servers' logs with a test that failed against them."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for name in ("servers", "stack"):
+            if isinstance(handle := item.funcargs.get(name), StackHandle):
+                report.sections.append((f"logs of {name}", handle.log_tails()))
+    return report

@@ -1,0 +1,81 @@
+"""Uploads: kept while a job needs them, garbage afterwards."""
+
+import pytest
+from tests.shared.ledger_world import START_MS, World, new_file, output
+
+from shared.errors import NotFound
+
+
+def test_an_upload_is_recorded(world: World) -> None:
+    file = new_file(width=None, height=None, media_type="application/jsonl")
+    put = world.ledger.put_file(file)
+    assert put == world.ledger.get_file("t", file.id)
+    assert put == file.model_copy(
+        update={"created_at": START_MS, "expires_at": START_MS + 3_600_000}
+    )
+    assert world.ledger.file_key(file.id) == (file.key, file.sha256, file.bytes)
+
+
+def test_the_same_upload_keeps_its_record_and_lives_longer(world: World) -> None:
+    first = world.ledger.put_file(new_file())
+    world.advance(1_000)
+    second = world.ledger.put_file(new_file())
+    assert second == first.model_copy(update={"expires_at": first.expires_at + 1_000})
+
+
+def test_files_are_their_tenants_own(world: World) -> None:
+    world.ledger.put_file(new_file())
+    with pytest.raises(NotFound):
+        world.ledger.get_file("u", "file_1")
+    with pytest.raises(NotFound):
+        world.ledger.delete_file("u", "file_1")
+    assert world.ledger.get_file("t", "file_1").id == "file_1"
+
+
+def test_an_unused_file_is_garbage_once_deleted(world: World) -> None:
+    file = world.ledger.put_file(new_file())
+    world.ledger.delete_file("t", file.id)
+    assert world.ledger.garbage() == [file.key]
+    for call in (world.ledger.get_file, world.ledger.delete_file):
+        with pytest.raises(NotFound):
+            call("t", file.id)
+    with pytest.raises(NotFound):
+        world.ledger.file_key(file.id)
+
+
+def test_a_deleted_file_stays_until_the_last_job_that_needs_it_has_ended(world: World) -> None:
+    file = world.ledger.put_file(new_file())
+    first, fence = world.lease("captioner", files=(file.id, file.id))
+    second = world.submit(files=(file.id,))
+    world.ledger.delete_file("t", file.id)
+    with pytest.raises(NotFound):
+        world.ledger.get_file("t", file.id)
+    with pytest.raises(NotFound):
+        world.submit(files=(file.id,))
+    assert world.ledger.file_key(file.id)[0] == file.key
+    world.ledger.cancel(second)
+    assert world.ledger.file_key(file.id)[0] == file.key
+    assert world.ledger.garbage() == []
+    world.ledger.commit(first, 0, fence, output())
+    assert world.ledger.garbage() == [file.key]
+    with pytest.raises(NotFound):
+        world.ledger.file_key(file.id)
+
+
+def test_a_file_in_use_outlives_jobs_that_end_while_it_is_not_deleted(world: World) -> None:
+    file = world.ledger.put_file(new_file())
+    world.finish("captioner", files=(file.id,))
+    assert world.ledger.get_file("t", file.id) == file
+    world.ledger.delete_file("t", file.id)
+    assert world.ledger.garbage() == [file.key]
+
+
+def test_uploading_a_deleted_file_again_brings_it_back(world: World) -> None:
+    file = world.ledger.put_file(new_file())
+    job_id = world.submit(files=(file.id,))
+    world.ledger.delete_file("t", file.id)
+    again = world.ledger.put_file(new_file())
+    assert again.key == file.key
+    world.ledger.cancel(job_id)
+    assert world.ledger.garbage() == []
+    assert world.ledger.get_file("t", file.id) == file

@@ -1,0 +1,109 @@
+"""The captioner with every architecture, random weights."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.errors import ModelNotAvailable, PredictionFailed
+from tests import checkpoints
+from tests.workers.families import Recorder, noise
+from workers.families.captioner import Captioner
+from workers.predictor import Batch, Checkpoint
+
+KINDS = ["blip", "vit_gpt2", "git"]
+
+
+@pytest.fixture(scope="module")
+def captioner(tmp_path_factory: pytest.TempPathFactory) -> Captioner:
+    folder = tmp_path_factory.mktemp("captioners")
+    captioner = Captioner("cpu")
+    for kind in KINDS:
+        path = getattr(checkpoints, kind)(folder / kind)
+        captioner.load(Checkpoint(kind, path, "r"))
+    return captioner
+
+
+def captions(
+    captioner: Captioner, kind: str, pictures: list[int], size: int = 4, **params: Any
+) -> list[str]:
+    prompt = params.pop("prompt", None)
+    samples = [{"image": noise(seed), "prompt": prompt} for seed in pictures]
+    batch = Batch(kind, {"max_tokens": 8, "num_beams": 2, **params}, size, samples)
+    return [result["text"] for result in captioner.predict(batch, Recorder())]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_caption_is_the_same_in_any_company(captioner: Captioner, kind: str) -> None:
+    alone = [captions(captioner, kind, [seed])[0] for seed in range(8)]
+    assert all(alone)
+    assert captions(captioner, kind, [0, 1, 2, 3]) == alone[:4]
+    assert captions(captioner, kind, [7, 6, 5]) == alone[:4:-1]
+    assert captions(captioner, kind, [3, 3, 0, 7]) == [alone[i] for i in (3, 3, 0, 7)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_caption_begins_with_the_prompt(captioner: Captioner, kind: str) -> None:
+    (text,) = captions(captioner, kind, [1], prompt="a cat", max_tokens=3)
+    assert text.replace(" ", "").startswith("acat")
+    assert len(text) > len("a cat")
+
+
+def test_samples_with_other_prompts_share_a_batch(captioner: Captioner) -> None:
+    prompts = [None, "a cat", None, "dog"]
+    samples = [{"image": noise(i), "prompt": prompt} for i, prompt in enumerate(prompts)]
+    batch = Batch("git", {"max_tokens": 5}, 4, samples)
+    together = captioner.predict(batch, Recorder())
+    for place, sample in enumerate(samples):
+        alone = captioner.predict(Batch("git", {"max_tokens": 5}, 4, [sample]), Recorder())
+        assert together[place] == alone[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_length_is_bounded_as_published_or_as_asked(captioner: Captioner, kind: str) -> None:
+    def tokens(**params: Any) -> int:
+        recorder = Recorder()
+        sample = {"image": noise(0), "prompt": None}
+        captioner.predict(Batch(kind, {"min_length": 60, **params}, 1, [sample]), recorder)
+        return len(recorder.steps)
+
+    published = 16 if kind == "git" else 15  # the decoder's first token counts
+    assert tokens(max_length=16) in (published, 15)
+    assert tokens(max_length=16, max_tokens=9) == 9
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_token_is_reported_and_a_cancel_stops_at_once(
+    captioner: Captioner, kind: str
+) -> None:
+    batch = Batch(kind, {"max_tokens": 12}, 2, [{"image": noise(0), "prompt": None}])
+    recorder = Recorder(most=3)
+    assert captioner.predict(batch, recorder) == []
+    assert recorder.steps == [(i, 12, f"token {i}") for i in (1, 2, 3)]
+
+
+def test_a_prompt_longer_than_the_model_is_refused(captioner: Captioner) -> None:
+    with pytest.raises(PredictionFailed, match="longer than the 64 tokens"):
+        captions(captioner, "git", [0], prompt="a " * 100)
+
+
+def test_any_size_of_picture_is_read(captioner: Captioner) -> None:
+    for width, height in ((1, 1), (7, 300), (900, 11)):
+        sample = {"image": noise(0, width, height), "prompt": None}
+        (result,) = captioner.predict(Batch("blip", {}, 1, [sample]), Recorder())
+        assert isinstance(result["text"], str)
+
+
+def test_an_unknown_architecture_is_named(captioner: Captioner, tmp_path: Path) -> None:
+    checkpoints.marian(tmp_path)
+    with pytest.raises(ModelNotAvailable, match=r"marian is no captioner; known are blip, git"):
+        captioner.load(Checkpoint("x", tmp_path, "r"))
+    with pytest.raises(ModelNotAvailable, match=r"no config\.json"):
+        captioner.load(Checkpoint("x", tmp_path / "none", "r"))
+
+
+def test_pickled_weights_are_not_loaded(captioner: Captioner, tmp_path: Path) -> None:
+    checkpoints.git(tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(OSError, match="safetensors"):
+        captioner.load(Checkpoint("x", tmp_path, "r"))

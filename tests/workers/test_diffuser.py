@@ -1,0 +1,201 @@
+"""The diffuser with two architectures, random weights."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from diffusers import DDIMScheduler, EulerDiscreteScheduler
+from PIL import Image
+
+from shared.errors import ModelNotAvailable, PredictionFailed
+from tests import checkpoints
+from tests.workers.families import Recorder, noise
+from workers.families.diffuser import Diffuser, at_least_one_step
+from workers.predictor import Batch, Checkpoint
+
+MODELS = ["sd15", "sdxl"]
+IMAGE = {"task": "image-to-image", "strength": 0.75}
+
+
+@pytest.fixture(scope="module")
+def diffuser(tmp_path_factory: pytest.TempPathFactory) -> Diffuser:
+    folder = tmp_path_factory.mktemp("diffusers")
+    diffuser = Diffuser("cpu")
+    for model in MODELS:
+        diffuser.load(Checkpoint(model, getattr(checkpoints, model)(folder / model), "r"))
+    return diffuser
+
+
+def sample(seed: int, **more: Any) -> dict[str, Any]:
+    return {"prompt": f"picture {seed}", "negative_prompt": None, "seed": seed, **more}
+
+
+def draw(
+    diffuser: Diffuser, model: str, samples: list[dict[str, Any]], size: int = 3, **params: Any
+) -> list[Image.Image]:
+    params = {"steps": 3, "guidance": 5.0, "width": 32, "height": 32, **params}
+    results = diffuser.predict(Batch(model, params, size, samples), Recorder())
+    assert [result["prompt"] for result in results] == [each["prompt"] for each in samples]
+    return [result["image"] for result in results]
+
+
+def equal(left: list[Image.Image], right: list[Image.Image]) -> bool:
+    return [each.tobytes() for each in left] == [each.tobytes() for each in right]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("params", [{}, IMAGE], ids=["text", "image"])
+def test_a_picture_is_the_same_in_any_company(
+    diffuser: Diffuser, model: str, params: dict[str, Any]
+) -> None:
+    samples = [sample(seed, image=noise(seed)) for seed in range(4)]
+    alone = [draw(diffuser, model, [each], **params)[0] for each in samples]
+    assert len({each.tobytes() for each in alone}) == 4
+    assert equal(draw(diffuser, model, samples[:3], **params), alone[:3])
+    assert equal(draw(diffuser, model, samples[:1:-1], **params), alone[:1:-1])
+    assert equal(draw(diffuser, model, [samples[2]] * 2, **params), [alone[2]] * 2)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_negative_prompt_concerns_its_own_sample(diffuser: Diffuser, model: str) -> None:
+    plain, negative = sample(1), sample(1, negative_prompt="ugly")
+    apart = draw(diffuser, model, [plain]) + draw(diffuser, model, [negative])
+    assert not equal(apart[:1], apart[1:])
+    assert equal(draw(diffuser, model, [plain, negative]), apart)
+    assert equal(draw(diffuser, model, [negative, plain]), apart[::-1])
+
+
+def test_prompt_seed_and_every_parameter_count(diffuser: Diffuser) -> None:
+    pictures = {
+        draw(diffuser, "sd15", [each], **params)[0].tobytes()
+        for each, params in [
+            (sample(1), {}),
+            (sample(2), {}),
+            ({**sample(1), "prompt": "something else"}, {}),
+            (sample(1), {"steps": 4}),
+            (sample(1), {"guidance": 1.0}),
+            (sample(1, image=noise(1)), IMAGE),
+            (sample(1, image=noise(1)), {**IMAGE, "strength": 0.4}),
+            (sample(1, image=noise(2)), IMAGE),
+        ]
+    }
+    assert len(pictures) == 8
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_sizes_are_floored_to_what_the_model_can(diffuser: Diffuser, model: str) -> None:
+    (text,) = draw(diffuser, model, [sample(1)], width=37, height=51)
+    assert text.size == (36, 50)
+    (image,) = draw(diffuser, model, [sample(1, image=noise(1))], **IMAGE, width=37, height=51)
+    assert image.size == (36, 50)
+    assert image.mode == "RGB"
+
+
+def test_the_models_own_size_is_the_default(diffuser: Diffuser) -> None:
+    assert draw(diffuser, "sd15", [sample(1)], width=None, height=None)[0].size == (32, 32)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("steps", "strength"), [(1, 1.0), (1, 0.3), (2, 0.02), (3, 0.00001)])
+def test_at_least_one_step_is_done(
+    diffuser: Diffuser, model: str, steps: int, strength: float
+) -> None:
+    params = {"task": "image-to-image", "steps": steps, "strength": strength}
+    recorder = Recorder()
+    batch = Batch(model, {**params, "width": 16, "height": 16}, 1, [sample(1, image=noise(1))])
+    assert diffuser.predict(batch, recorder)
+    assert recorder.steps
+
+
+def test_steps_are_never_rounded_to_none() -> None:
+    class Pipe:
+        scheduler = DDIMScheduler()
+
+    for n in range(1, 2000):
+        strength, steps = at_least_one_step(Pipe(), 1 / n, 1)
+        assert 1 <= int(steps * strength)
+        assert steps <= 1000
+    assert at_least_one_step(Pipe(), 0.75, 50) == (0.75, 50)
+
+
+def test_every_step_is_reported(diffuser: Diffuser) -> None:
+    recorder = Recorder()
+    batch = Batch("sdxl", {"steps": 4, "width": 32, "height": 32}, 1, [sample(1)])
+    diffuser.predict(batch, recorder)
+    assert recorder.steps == [(i, 4, f"step {i} of 4") for i in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_cancel_stops_at_the_next_step(diffuser: Diffuser, model: str) -> None:
+    samples = [sample(1, image=noise(1))]
+    for params in ({}, IMAGE):
+        recorder = Recorder(most=2)
+        batch = Batch(model, {"steps": 12, "width": 32, "height": 32, **params}, 2, samples)
+        assert diffuser.predict(batch, recorder) == []
+        assert len(recorder.steps) == 2
+    assert draw(diffuser, model, [sample(1)])  # and the next batch is not stopped
+
+
+def test_a_batch_leaves_no_trace_in_the_next(diffuser: Diffuser) -> None:
+    (before,) = draw(diffuser, "sd15", [sample(1)])
+    draw(diffuser, "sd15", [sample(2, image=noise(1))], **IMAGE, steps=7)
+    draw(diffuser, "sd15", [sample(5)], width=64, steps=2)
+    assert equal(draw(diffuser, "sd15", [sample(1)]), [before])
+
+
+def test_a_long_prompt_is_cut_by_the_library(diffuser: Diffuser) -> None:
+    assert draw(diffuser, "sd15", [{**sample(1), "prompt": "word " * 500}])
+
+
+def test_all_tasks_share_the_weights(diffuser: Diffuser) -> None:
+    draw(diffuser, "sdxl", [sample(1, image=noise(1))], **IMAGE)
+    text = diffuser._pipelines["sdxl", "text-to-image"]
+    image = diffuser._pipelines["sdxl", "image-to-image"]
+    assert text.unet is image.unet
+    assert text.vae is image.vae
+
+
+def test_image_to_image_keeps_the_picture_at_low_strength(diffuser: Diffuser) -> None:
+    """Through the autoencoder alone, which has random weights: compared with its own picture."""
+    params = {**IMAGE, "steps": 50, "guidance": 1.0}
+    picture = noise(1, 32, 32)
+    near, far = (
+        draw(diffuser, "sd15", [sample(1, image=picture)], **{**params, "strength": strength})[0]
+        for strength in (0.02, 1.0)
+    )
+    same = draw(diffuser, "sd15", [sample(2, image=picture)], **{**params, "strength": 0.02})[0]
+
+    def distance(left: Image.Image, right: Image.Image) -> float:
+        return float(np.abs(np.asarray(left, float) - np.asarray(right, float)).mean())
+
+    assert distance(near, same) < distance(near, far)
+
+
+def test_what_is_no_pipeline_is_named(diffuser: Diffuser, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotAvailable, match=r"no model_index\.json"):
+        diffuser.load(Checkpoint("x", tmp_path, "r"))
+    with pytest.raises(PredictionFailed, match="no such task: video"):
+        draw(diffuser, "sd15", [sample(1)], task="video")
+
+
+def test_pickled_weights_are_not_loaded(diffuser: Diffuser, tmp_path: Path) -> None:
+    checkpoints.sd15(tmp_path)
+    weights = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(OSError, match="safetensors"):
+        diffuser.load(Checkpoint("x", tmp_path, "r"))
+
+
+def test_another_scheduler_comes_with_the_checkpoint(tmp_path: Path) -> None:
+    checkpoints.sd15(tmp_path)
+    EulerDiscreteScheduler().save_pretrained(tmp_path / "scheduler")
+    index = tmp_path / "model_index.json"
+    index.write_text(index.read_text().replace("PNDMScheduler", "EulerDiscreteScheduler"))
+    diffuser = Diffuser("cpu")
+    diffuser.load(Checkpoint("x", tmp_path, "r"))
+    recorder = Recorder()
+    diffuser.predict(
+        Batch("x", {"steps": 3, "width": 32, "height": 32}, 1, [sample(1)]), recorder
+    )
+    assert len(recorder.steps) == 3

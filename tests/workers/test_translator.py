@@ -1,0 +1,170 @@
+"""The translator with every architecture, random weights, and the shipped one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.errors import ModelNotAvailable, PredictionFailed
+from tests import checkpoints
+from tests.workers.families import Recorder
+from workers.families.translator import PIECE, Translator, pieces_of
+from workers.model_files import CHECKPOINTS
+from workers.predictor import Batch, Checkpoint
+
+TARGETS = (">>ara<<", ">>fra<<")
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Translator:
+    folder = tmp_path_factory.mktemp("translators")
+    translator = Translator("cpu")
+    for name, path in {
+        "nllb": checkpoints.nllb(folder / "nllb"),
+        "m2m100": checkpoints.m2m100(folder / "m2m100"),
+        "marian": checkpoints.marian(folder / "marian"),
+        "marian_multi": checkpoints.marian(folder / "marian_multi", TARGETS),
+    }.items():
+        translator.load(Checkpoint(name, path, "r"))
+    return translator
+
+
+def sample(text: str, target: str = "arb_Arab", source: str = "eng_Latn") -> dict[str, str]:
+    return {"text": text, "source": source, "target": target}
+
+
+def params(model: str) -> dict[str, Any]:
+    """Keeps a random NLLB, most of whose tokens are languages, writing letters."""
+    letters = {"nllb": (5, 35), "m2m100": (4, 30)}.get(model)
+    return {"suppress_tokens": [*range(letters[0]), *range(letters[1], 243 if model == "nllb" else 130)]} if letters else {}
+
+
+def translate(
+    translator: Translator, model: str, samples: list[dict[str, str]], size: int = 4
+) -> list[str]:
+    batch = Batch(model, {"max_tokens": 12, **params(model)}, size, samples)
+    return [result["text"] for result in translator.predict(batch, Recorder())]
+
+
+@pytest.mark.parametrize("model", ["nllb", "m2m100", "marian", "marian_multi"])
+def test_a_translation_is_the_same_in_any_company(translator: Translator, model: str) -> None:
+    texts = ["a", "hello world", "the end of the day", "x y z " * 8, "cab", "quite another one"]
+    samples = [sample(text) for text in texts]
+    alone = [translate(translator, model, [each])[0] for each in samples]
+    assert len(set(alone)) > 2
+    assert translate(translator, model, samples[:4]) == alone[:4]
+    assert translate(translator, model, samples[:1:-1]) == alone[:1:-1]
+    assert translate(translator, model, samples[1:2] * 3 + samples[5:]) == alone[1:2] * 3 + alone[5:]
+
+
+@pytest.mark.parametrize("model", ["nllb", "m2m100", "marian_multi"])
+def test_targets_may_differ_within_a_batch(translator: Translator, model: str) -> None:
+    targets = ["arb_Arab", "fra_Latn", "arb_Arab", "fra_Latn"]
+    samples = [sample("hello world", target) for target in targets]
+    arabic, french, *rest = translate(translator, model, samples)
+    assert arabic != french
+    assert rest == [arabic, french]
+    assert translate(translator, model, samples[:1]) == [arabic]
+
+
+def test_the_model_is_told_source_and_target(translator: Translator) -> None:
+    nllb, m2m100 = translator._models["nllb"], translator._models["m2m100"]
+    names = nllb.tokenizer.convert_ids_to_tokens(nllb.encode("a", "fra_Latn", "arb_Arab"))
+    assert (names[0], names[-1]) == ("fra_Latn", "</s>")
+    forced = nllb.options("arb_Arab")["forced_bos_token_id"]
+    assert nllb.tokenizer.convert_ids_to_tokens(forced) == "arb_Arab"
+    names = m2m100.tokenizer.convert_ids_to_tokens(m2m100.encode("a", "fra_Latn", "arb_Arab"))
+    assert names[0] == "__fr__"
+    assert m2m100.options("arb_Arab") == {
+        "forced_bos_token_id": m2m100.tokenizer.get_lang_id("ar")
+    }
+    marian = translator._models["marian_multi"]
+    names = marian.tokenizer.convert_ids_to_tokens(marian.encode("a", "eng_Latn", "arb_Arab"))
+    assert names[0] == ">>ara<<"
+    plain = translator._models["marian"]
+    assert not plain.marks
+    assert plain.encode("a", "eng_Latn", "arb_Arab") == plain.encode("a", "eng_Latn", "fra_Latn")
+
+
+@pytest.mark.parametrize("model", ["nllb", "m2m100", "marian_multi"])
+def test_an_unknown_language_is_named(translator: Translator, model: str) -> None:
+    with pytest.raises(PredictionFailed, match="xyz_Latn"):
+        translate(translator, model, [sample("a", "xyz_Latn")])
+
+
+@pytest.mark.parametrize("model", ["nllb", "marian"])
+def test_a_long_text_is_translated_whole(translator: Translator, model: str) -> None:
+    text = "the end of it. " * 60 + "\n\n  " + "w" * 700 + "\nlast"
+    loaded = translator._models[model]
+    encoded = []
+    original = loaded.encode
+
+    def encode(text: str, source: str, target: str) -> list[int]:
+        tokens = original(text, source, target)
+        encoded.append((text, len(tokens)))
+        return tokens
+
+    lines = text.split("\n")
+    object.__setattr__(loaded, "encode", encode)
+    (written,) = translate(translator, model, [sample(text)], size=8)
+    object.__delattr__(loaded, "encode")
+    assert max(count for _, count in encoded if count < loaded.limit) < loaded.limit
+    assert written.count("\n") == text.count("\n") == len(lines) - 1
+
+
+def test_pieces_lose_nothing_and_fit() -> None:
+    texts = [
+        "One. Two! Three? " * 20,
+        "no end in sight " * 40,
+        "x" * 1000,
+        "一。二。" * 100,
+        "short",
+        "a " + "y" * 300 + " b. " + "c " * 90,
+    ]
+    for text in texts:
+        pieces = pieces_of(text.strip(), len, 100)
+        assert "".join("".join(pieces).split()) == "".join(text.split())
+        assert all(len(piece) < 100 for piece in pieces)
+    assert pieces_of("One. Two.", len, 100) == ["One. Two."]
+    assert pieces_of("A first one. " * 10, len, 100)[0].endswith("one.")
+    longest = max(map(len, pieces_of("One. Two! Three? " * 20, len, 100)))
+    assert 50 < longest < PIECE
+
+
+def test_sentences_and_lines_stay_apart(translator: Translator) -> None:
+    first, second = translate(
+        translator, "marian", [sample("hello world"), sample("another one")]
+    )
+    (both,) = translate(translator, "marian", [sample("hello world\n\n  another one\n")])
+    assert both == f"{first}\n\n  {second}\n"
+    assert translate(translator, "marian", [sample(" \n ")]) == [" \n "]
+
+
+def test_progress_and_cancel(translator: Translator) -> None:
+    batch = Batch("marian", {"max_tokens": 6, "min_length": 99}, 1, [sample("a"), sample("b")][:1])
+    recorder = Recorder()
+    translator.predict(batch, recorder)
+    assert recorder.steps[-1] == (6, 6, "part 1 of 1")
+    stopped = Recorder(most=2)
+    assert translator.predict(batch, stopped) == []
+    assert len(stopped.steps) == 2
+
+
+def test_what_is_no_translator_is_named(translator: Translator, tmp_path: Path) -> None:
+    checkpoints.git(tmp_path)
+    with pytest.raises(ModelNotAvailable, match="git is no translator; known are m2m_100, marian"):
+        translator.load(Checkpoint("x", tmp_path, "r"))
+
+
+def test_the_shipped_one_speaks_arabic_and_french() -> None:
+    folder = CHECKPOINTS / "tiny" / "translator"
+    if not folder.is_dir():
+        pytest.skip("not trained yet")
+    translator = Translator("cpu")
+    translator.load(Checkpoint("tiny", folder, "r"))
+    text = "a large red circle on a white background"
+    batch = Batch("tiny", {}, 4, [sample(text, target) for target in ("arb_Arab", "fra_Latn")])
+    assert [result["text"] for result in translator.predict(batch, Recorder())] == [
+        "دائرة حمراء كبيرة على خلفية بيضاء",
+        "un grand cercle rouge sur un fond blanc",
+    ]
