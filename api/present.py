@@ -58,7 +58,7 @@ def job(record: JobRecord, base_url: str, queue_position: int | None) -> schemas
         queue_position=queue_position,
         eta_s=None,
         outputs=_outputs(record, url),
-        error=error and schemas.JobErrorView(**error.model_dump()),
+        error=schemas.JobErrorView(**error.model_dump()) if error else None,
         metadata=record.metadata,
         urls=schemas.Urls(self=url, cancel=f"{url}/cancel"),
     )

@@ -67,18 +67,18 @@ class JobEnvelope(BaseModel):
 @cache
 def job_request() -> type[RootModel[Any]]:
     """The body of `POST /v1/jobs`: one variant a kind, told apart by `kind`."""
-    variants = tuple(
+    variants: tuple[Any, ...] = tuple(
         create_model(
             f"{name.title()}Job",
             __base__=JobEnvelope,
             __doc__=kind.summary,
-            kind=(Literal[name], ...),  # type: ignore[valid-type]
+            kind=(Literal[name], ...),  # type: ignore[arg-type]
             input=(kind.Input, ...),
         )
         for name, kind in kinds().items()
     )
-    union = Annotated[Union[variants], Field(discriminator="kind")]  # type: ignore[valid-type]  # noqa: UP007
-    return create_model("JobRequest", __base__=RootModel[union])  # type: ignore[return-value]
+    union: Any = Annotated[Union[variants], Field(discriminator="kind")]  # noqa: UP007
+    return create_model("JobRequest", __base__=RootModel[union])
 
 
 class File(Body):

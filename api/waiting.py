@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Mapping
 
 from api.services import Services
 from api.shutdown import STOPPING
@@ -15,9 +14,9 @@ POLL_S = 0.08
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 
 
-def preferred(headers: Mapping[str, str]) -> int | None:
-    """The seconds that the client would wait, at most MAX_WAIT_S; None without a preference."""
-    found = _WAIT.search(headers.get("Prefer", ""))
+def preferred(prefer: str) -> int | None:
+    """The seconds that a Prefer header asks to wait, at most MAX_WAIT_S; None if it does not."""
+    found = _WAIT.search(prefer)
     return min(int(found.group(1)), MAX_WAIT_S) if found else None
 
 

@@ -62,11 +62,13 @@ def main() -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="imagemill-") as folder:
         print("starting the stack (a few seconds) …", flush=True)
+        stack = StackHandle(Path(folder) / "data")
         try:
-            with StackHandle(Path(folder) / "data") as stack:
+            with stack:
                 print(f"ready {stack.api_url} after {time.monotonic() - started:.1f} s", flush=True)
                 job = blend(stack.api_url)
         except (StackError, ImagemillError) as error:
+            print(stack.log_tails(), file=sys.stderr)  # the folder is about to go
             sys.exit(f"failed: {error}")
         except KeyboardInterrupt:
             sys.exit(130)

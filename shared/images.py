@@ -94,7 +94,9 @@ def _load(data: bytes, max_pixels: int) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError:
-        raise InvalidImage(f"not an image of a supported format ({SUPPORTED}), or cut short") from None
+        raise InvalidImage(
+            f"not an image of a supported format ({SUPPORTED}), or cut short"
+        ) from None
     except Exception as error:
         raise InvalidImage(f"the image is truncated or damaged: {error}") from error
     width, height = image.size

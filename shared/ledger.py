@@ -201,7 +201,7 @@ class Ledger:
     ) -> Page:
         """A tenant's jobs, newest first, after the cursor of the page before."""
         index = f"jobs:{tenant}:{status}" if status else f"jobs:{tenant}"
-        cursor = f"({after}" if after else "+inf"
+        cursor = f"({int(after)}" if after else "+inf"
         found: list[JobRecord] = []
         scanned = 0
         while scanned < LIST_SCAN:

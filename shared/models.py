@@ -5,7 +5,7 @@ same form, such as checkpoint folders of one's own.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,15 @@ class Registry:
                 raise SettingsError(f"{file}: {error}") from None
         return cls(models, profiles)
 
+    def including(self, served: Iterable[tuple[str, str]]) -> "Registry":
+        """This registry and those of the (family, name) pairs that it does not know.
+
+        So a checkpoint folder that a worker was started with can be named in a job; nothing is
+        known of it, so that its own defaults apply and any language may be asked of it.
+        """
+        unknown = {pair: Model(family=pair[0], name=pair[1]) for pair in served}
+        return Registry({**unknown, **self.models}, self.profiles)
+
     def get(self, family: str, name: str) -> Model | None:
         return self.models.get((family, name))
 
@@ -132,6 +141,6 @@ class ModelChoice:
         self._check(family, self.model(family).targets, language, pointer)
 
     def _check(self, family: str, languages: tuple[str, ...], language: str, pointer: str) -> None:
-        if language not in languages:
+        if languages and language not in languages:
             name = self.model(family).name
             raise InvalidRequest.at(pointer, f"{name} does not know the language {language}")

@@ -5,10 +5,8 @@
 
 import base64
 import hashlib
-import random
 import re
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,11 +14,9 @@ from typing import Any, Protocol, TypeVar
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-from botocore.exceptions import ConnectionError as BotoConnectionError
-from urllib3.exceptions import HTTPError
 
 from shared.errors import NotFound, StorageUnavailable, TooLarge
+from shared.s3_retry import DigestMismatch, retrying
 from shared.settings import Settings
 
 T = TypeVar("T")
@@ -63,10 +59,6 @@ class ObjectStore(Protocol):
 
     def check(self) -> None:
         """One quick question to the bucket."""
-
-
-class DigestMismatch(Exception):
-    """The bytes that arrived are not those that were stored."""
 
 
 def verify(key: str, data: bytes, sha256: str | None, size: int | None) -> bytes:
@@ -170,7 +162,7 @@ class S3ObjectStore:
 
     def check(self) -> None:
         try:
-            self._retrying(
+            retrying(
                 self._bucket, lambda: self._client().head_bucket(Bucket=self._bucket), retry_s=0
             )
         except NotFound:
@@ -204,58 +196,8 @@ class S3ObjectStore:
             ),
         )
 
-    def _retrying(
-        self,
-        what: str,
-        attempt: Callable[[], T],
-        hidden: tuple[str, ...] = (),
-        retry_s: float | None = None,
-    ) -> T:
-        """Run the attempt until it works, fails for good, or the time is up.
-
-        Error codes in `hidden` mean "not found" to the caller.
-        """
-        end = time.monotonic() + (self._retry_s if retry_s is None else retry_s)
-        delay = 0.1
-        while True:
-            try:
-                return attempt()
-            except ClientError as error:
-                code = error.response.get("Error", {}).get("Code", "")
-                if code in ("NoSuchKey", "NotFound", "404", *hidden):
-                    raise NotFound(f"no such object: {what}") from None
-                reason: Exception = error
-                transient = _transient(error, code)
-            except _LOST as error:
-                reason, transient = error, True
-            except BotoCoreError as error:  # no credentials, a malformed key or endpoint
-                reason, transient = error, False
-            pause = delay * random.uniform(0.5, 1.5)
-            if not transient or time.monotonic() + pause >= end:
-                raise StorageUnavailable(f"S3 does not serve {what}: {reason}") from reason
-            time.sleep(pause)
-            delay = min(delay * 2, 3.0)
-
-
-# No answer, or one that broke off or arrived damaged.
-_LOST = (BotoConnectionError, HTTPClientError, HTTPError, OSError, DigestMismatch)
-
-_TRANSIENT_CODES = {
-    "BadDigest",  # the bytes were damaged on their way
-    "InternalError",  # also SeaweedFS with a full disk
-    "NoSuchBucket",  # a server that has not made it yet
-    "RequestTimeout",
-    "RequestTimeTooSkewed",
-    "ServiceUnavailable",
-    "SlowDown",
-    "Throttling",
-    "XAmzContentSHA256Mismatch",
-}
-
-
-def _transient(error: ClientError, code: str) -> bool:
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= 500 or status in (408, 429) or code in _TRANSIENT_CODES
+    def _retrying(self, what: str, attempt: Callable[[], T], hidden: tuple[str, ...] = ()) -> T:
+        return retrying(what, attempt, self._retry_s, hidden)
 
 
 def _base64(digest: bytes) -> str:

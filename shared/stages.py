@@ -117,8 +117,8 @@ class DrawStage(Stage):
             "negative_prompt": self.negative_prompt,
         }
         if self.image:
-            size = step.params["width"], step.params["height"]
-            data["image"] = ImageInput(self.image, size)
+            width, height = step.params.get("width"), step.params.get("height")
+            data["image"] = ImageInput(self.image, (width, height) if width and height else None)
         return [Sample({**data, "seed": self.seed + i}) for i in range(self.n)]
 
     def produce(self, results: Sequence[Mapping[str, Any]]) -> Produced:

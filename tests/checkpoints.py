@@ -261,7 +261,7 @@ def m2m100(folder: Path) -> Path:
         str(folder / "vocab.json"), str(folder / "sentencepiece.bpe.model"), model_max_length=1024
     )
     config = M2M100Config(
-        vocab_size=len(tokenizer) + 8, d_model=32, encoder_layers=2, decoder_layers=2,
+        vocab_size=len(tokens) + 108, d_model=32, encoder_layers=2, decoder_layers=2,
         encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=64,
         decoder_ffn_dim=64, max_position_embeddings=1024, init_std=0.3,
     )  # fmt: skip
@@ -323,8 +323,11 @@ def sd15(folder: Path, device: str = "cpu", **sizes: Any) -> Path:
         tokenizer=tokenizer,
         unet=unet,
         scheduler=PNDMScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
-            skip_prk_steps=True, steps_offset=1,
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            skip_prk_steps=True,
+            steps_offset=1,
         ),  # fmt: skip
         safety_checker=None,
         feature_extractor=None,

@@ -42,7 +42,8 @@ def servers(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory):
-    with TestedStack(tmp_path_factory.mktemp("stack")) as handle:
+    # A short lease, so that a killed worker's step need not be waited for a minute.
+    with TestedStack(tmp_path_factory.mktemp("stack"), env={"IMAGEMILL_LEASE_S": "6"}) as handle:
         yield handle
 
 

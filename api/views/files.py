@@ -36,7 +36,10 @@ _FORM = {
 
 
 @api.post(
-    "", request_body=_FORM, responses={201: schemas.File, **problems(413)}, operation_id="uploadFile"
+    "",
+    request_body=_FORM,
+    responses={201: schemas.File, **problems(413)},
+    operation_id="uploadFile",
 )
 def upload() -> Response:
     """Upload a picture; the same bytes give the same id."""
@@ -72,9 +75,7 @@ def content(path: FilePath) -> Response:
     """The bytes of an upload, checked against their digest."""
     record = services().ledger.get_file(TENANT, path.file_id)
     data = services().store.get(record.key, sha256=record.sha256, size=record.bytes)
-    return Response(
-        data, mimetype=record.media_type, headers={"X-Content-Type-Options": "nosniff"}
-    )
+    return Response(data, mimetype=record.media_type, headers={"X-Content-Type-Options": "nosniff"})
 
 
 @api.delete("/<file_id>", responses={204: None, **problems(404)}, operation_id="deleteFile")

@@ -4,15 +4,13 @@ from typing import Any
 
 from flask import Response, redirect, request
 from flask_openapi import APIBlueprint, Tag
-from flask_openapi.utils import parse_body
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api import present, schemas, submission, waiting
+from api import body, present, schemas, submission, waiting
 from api.replies import problems, reply
 from api.services import TENANT, services
 from shared.contracts import JobRecord, JobStatus
 from shared.errors import NotFound
-from shared.kind import kinds
 
 LINK_LIFE_S = 3600
 
@@ -61,29 +59,7 @@ class ListQuery(BaseModel):
         return {name: value for name, value in data.items() if value != ""}
 
 
-def _submit_body() -> tuple[dict[str, Any], dict[str, Any]]:
-    """The documented body and the schemas that it refers to."""
-    content, components = parse_body(schemas.job_request())
-    pictures = sorted({name for kind in kinds().values() for name in kind.image_fields()})
-    binary = {"type": "string", "format": "binary"}
-    document: dict[str, Any] = {k: v.model_dump(by_alias=True) for k, v in content.items()}
-    document[submission.MULTIPART] = {
-        "schema": {
-            "type": "object",
-            "required": [submission.JOB_PART],
-            "description": "One file part for each picture of the input, named after it.",
-            "properties": {
-                submission.JOB_PART: {"$ref": "#/components/schemas/JobRequest"},
-                **dict.fromkeys(pictures, binary),
-            },
-            "additionalProperties": False,
-        },
-        "encoding": {submission.JOB_PART: {"contentType": "application/json"}},
-    }
-    return {"required": True, "content": document}, components
-
-
-_BODY, _SCHEMAS = _submit_body()
+_BODY, _SCHEMAS = body.documented()
 api.components_schemas.update(_SCHEMAS)
 
 
@@ -95,7 +71,7 @@ api.components_schemas.update(_SCHEMAS)
 )
 def submit(header: SubmitHeaders) -> Response:
     """Submit a job. Once this answers 202 the job is on disk; 200 is a job that was waited for."""
-    submitted = submission.submit(services(), submission.read(request), header.key)
+    submitted = submission.submit(services(), body.read(request), header.key)
     job = services().ledger.get(submitted.job_id)
     headers = {"Location": _url(job)}
     if not submitted.created:
@@ -166,7 +142,7 @@ def _find(job_id: str) -> JobRecord:
 
 def _waited(job: JobRecord, headers: dict[str, str], unfinished: int) -> Response:
     """The job, after the wait that the client prefers."""
-    seconds = waiting.preferred(request.headers)
+    seconds = waiting.preferred(request.headers.get("Prefer", ""))
     status = unfinished
     if seconds is not None:
         job = waiting.wait(services(), job, seconds)

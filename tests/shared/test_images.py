@@ -1,5 +1,6 @@
 """Every odd kind of picture comes in as 8-bit RGB; everything else is refused in words."""
 
+import contextlib
 import io
 import struct
 import zlib
@@ -92,7 +93,9 @@ def test_16_bit_colour_png() -> None:
     row = struct.pack(">B6H", 0, 65535, 0, 0, 0, 32768, 65535)
 
     def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
 
     header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row))
@@ -189,10 +192,8 @@ def test_an_inflating_text_chunk_is_bounded() -> None:
     chunks.add_text("comment", "x" * 50_000_000, zip=True)
     data = encoded(red(), "PNG", pnginfo=chunks)
     assert len(data) < 200_000
-    try:
+    with contextlib.suppress(InvalidImage):  # refused is as good as bounded
         assert images.decode(data, LIMIT).size == (40, 30)
-    except InvalidImage:
-        pass  # refused is as good as bounded
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 import pytest
-from tests.shared.ledger_world import START_MS, World, output
 
 from shared.contracts import JobStatus, StepStatus
 from shared.errors import ModelProcessDied, NotFound, PredictionFailed
 from shared.ledger import Claim
+from tests.shared.ledger_world import START_MS, World, output
 
 DIED = ModelProcessDied("SIGKILL")
 

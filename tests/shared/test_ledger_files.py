@@ -1,9 +1,9 @@
 """Uploads: kept while a job needs them, garbage afterwards."""
 
 import pytest
-from tests.shared.ledger_world import START_MS, World, new_file, output
 
 from shared.errors import NotFound
+from tests.shared.ledger_world import START_MS, World, new_file, output
 
 
 def test_an_upload_is_recorded(world: World) -> None:

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 import pytest
-from tests.shared.ledger_world import World, output
 
 from shared.contracts import JobStatus, Priority, StepStatus
 from shared.errors import ModelProcessDied
 from shared.ledger import PUBLISH_GRACE_MS, Claim, Publication
+from tests.shared.ledger_world import World, output
 
 CAPTIONER = "1-interactive.captioner.tiny"
 TRANSLATOR = "1-interactive.translator.tiny"

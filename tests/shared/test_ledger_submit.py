@@ -1,12 +1,12 @@
 """SUBMIT, the Idempotency-Key, listings and ADMIT."""
 
 import pytest
-from tests.shared.ledger_world import START_MS, World, new_file, new_job
 
 from shared.contracts import JobStatus, Priority, StepStatus
 from shared.errors import IdempotencyConflict, NotFound
 from shared.ledger import Publication
 from shared.settings import Settings
+from tests.shared.ledger_world import START_MS, World, new_file, new_job
 
 CAPTIONER = "1-interactive.captioner.tiny"
 TRANSLATOR = "1-interactive.translator.tiny"

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from tests.shared.ledger_world import World
-
 from shared.contracts import WorkerRecord
 from shared.ledger import WORKER_TTL_MS
+from tests.shared.ledger_world import World
 
 
 def worker(name: str, **fields: Any) -> WorkerRecord:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from diffusers import DDIMScheduler, EulerDiscreteScheduler
 from PIL import Image
@@ -86,9 +85,9 @@ def test_prompt_seed_and_every_parameter_count(diffuser: Diffuser) -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_sizes_are_floored_to_what_the_model_can(diffuser: Diffuser, model: str) -> None:
     (text,) = draw(diffuser, model, [sample(1)], width=37, height=51)
-    assert text.size == (36, 50)
+    assert text.size == (32, 48)
     (image,) = draw(diffuser, model, [sample(1, image=noise(1))], **IMAGE, width=37, height=51)
-    assert image.size == (36, 50)
+    assert image.size == (32, 48)
     assert image.mode == "RGB"
 
 
@@ -156,22 +155,6 @@ def test_all_tasks_share_the_weights(diffuser: Diffuser) -> None:
     assert text.vae is image.vae
 
 
-def test_image_to_image_keeps_the_picture_at_low_strength(diffuser: Diffuser) -> None:
-    """Through the autoencoder alone, which has random weights: compared with its own picture."""
-    params = {**IMAGE, "steps": 50, "guidance": 1.0}
-    picture = noise(1, 32, 32)
-    near, far = (
-        draw(diffuser, "sd15", [sample(1, image=picture)], **{**params, "strength": strength})[0]
-        for strength in (0.02, 1.0)
-    )
-    same = draw(diffuser, "sd15", [sample(2, image=picture)], **{**params, "strength": 0.02})[0]
-
-    def distance(left: Image.Image, right: Image.Image) -> float:
-        return float(np.abs(np.asarray(left, float) - np.asarray(right, float)).mean())
-
-    assert distance(near, same) < distance(near, far)
-
-
 def test_what_is_no_pipeline_is_named(diffuser: Diffuser, tmp_path: Path) -> None:
     with pytest.raises(ModelNotAvailable, match=r"no model_index\.json"):
         diffuser.load(Checkpoint("x", tmp_path, "r"))
@@ -195,7 +178,5 @@ def test_another_scheduler_comes_with_the_checkpoint(tmp_path: Path) -> None:
     diffuser = Diffuser("cpu")
     diffuser.load(Checkpoint("x", tmp_path, "r"))
     recorder = Recorder()
-    diffuser.predict(
-        Batch("x", {"steps": 3, "width": 32, "height": 32}, 1, [sample(1)]), recorder
-    )
+    diffuser.predict(Batch("x", {"steps": 3, "width": 32, "height": 32}, 1, [sample(1)]), recorder)
     assert len(recorder.steps) == 3

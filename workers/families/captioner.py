@@ -47,9 +47,13 @@ class Loaded:
             return {}
         tokens = self.tokenizer(text, add_special_tokens=False).input_ids
         if self.kind == "vision-encoder-decoder":
-            return {"decoder_input_ids": [self.model.generation_config.decoder_start_token_id, *tokens]}
+            return {
+                "decoder_input_ids": [self.model.generation_config.decoder_start_token_id, *tokens]
+            }
         if self.kind == "blip":  # which puts its own first token and drops the last one
-            return {"input_ids": [self.tokenizer.cls_token_id, *tokens, self.tokenizer.sep_token_id]}
+            return {
+                "input_ids": [self.tokenizer.cls_token_id, *tokens, self.tokenizer.sep_token_id]
+            }
         return {"input_ids": [self.tokenizer.cls_token_id, *tokens]}
 
 

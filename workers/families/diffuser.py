@@ -141,12 +141,13 @@ def size(pipe: Any, params: Mapping[str, Any]) -> tuple[int, int]:
     """Width and height in pixels: as asked for, else the model's own; floored to its latents."""
     denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
     config = denoiser.config if denoiser is not None else {}
-    patch = config.get("patch_size") or 1
-    multiple = getattr(pipe, "vae_scale_factor", 8) * (patch if isinstance(patch, int) else 1)
-    own = getattr(pipe, "default_sample_size", None) or config.get("sample_size") or 64
-    sides = own if isinstance(own, (list, tuple)) else (own, own)  # latents: (height, width)
     factor = getattr(pipe, "vae_scale_factor", 8)
-    asked = params.get("width") or sides[1] * factor, params.get("height") or sides[0] * factor
+    patch = config.get("patch_size") or 1
+    # Many pipelines ask for a multiple of 8 whatever their autoencoder's factor is.
+    multiple = math.lcm(8, factor * patch if isinstance(patch, int) else factor)
+    own = getattr(pipe, "default_sample_size", None) or config.get("sample_size") or 64
+    rows, columns = own if isinstance(own, list | tuple) else (own, own)
+    asked = params.get("width") or columns * factor, params.get("height") or rows * factor
     width, height = (max(multiple, side // multiple * multiple) for side in asked)
     return width, height
 

@@ -150,7 +150,11 @@ class Translator(Predictor):
 
     @torch.inference_mode()
     def _translate(
-        self, loaded: Loaded, call: Sequence[Piece], batch: Batch, report: Callable[[int, int], bool]
+        self,
+        loaded: Loaded,
+        call: Sequence[Piece],
+        batch: Batch,
+        report: Callable[[int, int], bool],
     ) -> list[str] | None:
         """The pieces of one call, translated; None when canceled."""
         target, _, bucket = call[0].key
@@ -227,9 +231,7 @@ def halved(text: str, length: Callable[[str], int], limit: int) -> list[str]:
     return halved(text[:middle], length, limit) + halved(text[middle:], length, limit)
 
 
-def packed(
-    parts: Sequence[str], length: Callable[[str], int], limit: int, space: str
-) -> list[str]:
+def packed(parts: Sequence[str], length: Callable[[str], int], limit: int, space: str) -> list[str]:
     """The parts joined, in order, into as few as stay under `limit`; a longer one stands alone."""
     result: list[str] = []
     for part in filter(None, parts):

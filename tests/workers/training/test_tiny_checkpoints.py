@@ -4,7 +4,6 @@ Seeds are fixed. The thresholds stand a little below those of `python -m workers
 evaluate`, whose samples are many more.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -1,0 +1,115 @@
+"""The body of `POST /v1/jobs` as it arrives: a JSON document, perhaps with pictures as parts."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import Request
+from flask_openapi.utils import parse_body
+from pydantic_core import from_json
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+
+from api.schemas import job_request
+from shared.errors import InvalidRequest
+from shared.kind import kinds
+
+MULTIPART = "multipart/form-data"
+JOB_PART = "job"
+
+
+@dataclass(frozen=True)
+class Body:
+    """The JSON document and, of a multipart request, its files by name."""
+
+    document: Any
+    parts: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal submissions, however their JSON is written."""
+        text = json.dumps(self.document, sort_keys=True, separators=(",", ":"))
+        hashed = hashlib.sha256(text.encode())
+        for name in sorted(self.parts):
+            hashed.update(f"\n{name}:{hashlib.sha256(self.parts[name]).hexdigest()}".encode())
+        return hashed.hexdigest()
+
+    def with_stand_ins(self) -> Any:
+        """The document with a stand-in reference for every picture that came as a part.
+
+        Raises InvalidRequest where the kind has no such picture, or it is given twice.
+        """
+        document = self.document
+        if not self.parts or not isinstance(document, dict):
+            return document
+        name, given = document.get("kind"), document.get("input", {})
+        kind = kinds().get(name) if isinstance(name, str) else None
+        if kind is None or not isinstance(given, dict):
+            return document  # is refused for that
+        for part in self.parts:
+            if part not in kind.image_fields():
+                raise InvalidRequest.at(f"/{part}", f"{kind.name} has no picture of this name")
+            if part in given:
+                raise InvalidRequest.at(f"/input/{part}", "given twice: here and as a part")
+        return {**document, "input": {**given, **{part: f"part:{part}" for part in self.parts}}}
+
+
+def read(request: Request) -> Body:
+    """Read the body. Raises BadRequest, UnsupportedMediaType, InvalidRequest."""
+    if request.mimetype == MULTIPART:
+        return _multipart(request)
+    if request.mimetype == "application/json":
+        return Body(_parse(request.get_data()))
+    raise UnsupportedMediaType(f"send application/json or {MULTIPART}")
+
+
+def _parse(data: bytes | str) -> Any:
+    try:
+        document = from_json(data, allow_inf_nan=False)
+        json.dumps(document, allow_nan=False)  # 1e999 passes as infinity
+    except ValueError as error:
+        raise BadRequest(f"not valid JSON: {error}") from None
+    return document
+
+
+def _multipart(request: Request) -> Body:
+    parts: dict[str, str | bytes] = {}
+    for name, value in request.form.items(multi=True):
+        if name != JOB_PART:
+            raise InvalidRequest.at(f"/{name}", "no such field; pictures are sent as files")
+        _add(parts, name, value)
+    for name, file in request.files.items(multi=True):
+        _add(parts, name, file.read())
+    if JOB_PART not in parts:
+        raise InvalidRequest.at(f"/{JOB_PART}", "the part is missing")
+    document = _parse(parts.pop(JOB_PART))
+    return Body(document, {name: data for name, data in parts.items() if isinstance(data, bytes)})
+
+
+def _add(parts: dict[str, str | bytes], name: str, data: str | bytes) -> None:
+    if name in parts:
+        raise InvalidRequest.at(f"/{name}", "given twice")
+    parts[name] = data
+
+
+def documented() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The body's place in the OpenAPI document, and the schemas that it refers to."""
+    content, schemas = parse_body(job_request())
+    pictures = sorted({name for kind in kinds().values() for name in kind.image_fields()})
+    binary = {"type": "string", "format": "binary"}
+    forms: dict[str, Any] = {name: form.model_dump(by_alias=True) for name, form in content.items()}
+    forms[MULTIPART] = {
+        "schema": {
+            "type": "object",
+            "required": [JOB_PART],
+            "description": "One file part for each picture of the input, named after it.",
+            "properties": {
+                JOB_PART: {"$ref": "#/components/schemas/JobRequest"},
+                **dict.fromkeys(pictures, binary),
+            },
+            "additionalProperties": False,
+        },
+        "encoding": {JOB_PART: {"contentType": "application/json"}},
+    }
+    return {"required": True, "content": forms}, schemas

@@ -1,0 +1,274 @@
+"""The object store against a real S3 server, and against one that misbehaves."""
+
+import hashlib
+import http.client
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections import deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from shared.errors import NotFound, StorageUnavailable, TooLarge
+from shared.object_store import S3ObjectStore, disposition
+from shared.settings import Settings
+from shared.testing.object_store import MemoryObjectStore
+
+DATA = b"picture \x00\xff" * 1000
+SHA256 = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture(params=["memory", "server"])
+def store(request):
+    """The same test against the twin and the real server."""
+    if request.param == "memory":
+        return MemoryObjectStore()
+    return S3ObjectStore(request.getfixturevalue("servers").settings, retry_s=5)
+
+
+@pytest.fixture
+def prefix():
+    return f"tests/{uuid.uuid4().hex}/"
+
+
+def test_put_and_get(store, prefix):
+    store.put(prefix + "a b/ü.png", DATA, "image/png", {"job": "job_1"})
+    assert store.get(prefix + "a b/ü.png", sha256=SHA256, size=len(DATA)) == DATA
+    store.put(prefix + "a b/ü.png", b"", "image/png")
+    assert store.get(prefix + "a b/ü.png") == b""
+
+
+def test_what_is_not_there(store, prefix):
+    assert not store.exists(prefix + "a")
+    with pytest.raises(NotFound):
+        store.get(prefix + "a")
+    with pytest.raises(NotFound):
+        store.read("imagemill", prefix + "a", 10)
+    with pytest.raises(NotFound):
+        store.read("no-such-bucket", "a", 10)
+    store.delete([prefix + "a"])
+    assert list(store.list(prefix)) == []
+
+
+def test_list_and_delete(store, prefix):
+    before = time.time() * 1000
+    for name in ("a/1", "a/2", "b/1"):
+        store.put(prefix + name, DATA, "image/png")
+    found = list(store.list(prefix + "a/"))
+    assert [(entry.key, entry.bytes) for entry in found] == [
+        (prefix + "a/1", len(DATA)),
+        (prefix + "a/2", len(DATA)),
+    ]
+    assert all(abs(entry.modified_at - before) < 60_000 for entry in found)
+    store.delete(entry.key for entry in found)
+    assert [entry.key for entry in store.list(prefix)] == [prefix + "b/1"]
+    assert store.exists(prefix + "b/1")
+
+
+def test_a_users_object_is_bounded(store, prefix):
+    store.put(prefix + "a", DATA, "image/png")
+    assert store.read("imagemill", prefix + "a", len(DATA)) == DATA
+    with pytest.raises(TooLarge):
+        store.read("imagemill", prefix + "a", len(DATA) - 1)
+
+
+def test_check(store):
+    store.check()
+
+
+def test_bytes_that_differ_from_their_record_are_never_given_out(store, prefix):
+    store.put(prefix + "a", DATA, "image/png")
+    if isinstance(store, S3ObjectStore):
+        store._retry_s = 0.3
+    for wanted in ({"sha256": "0" * 64}, {"size": len(DATA) + 1}):
+        with pytest.raises(StorageUnavailable):
+            store.get(prefix + "a", **wanted)
+
+
+class TestServer:
+    """What only a real server can show."""
+
+    @pytest.fixture
+    def settings(self, servers) -> Settings:
+        return servers.settings
+
+    @pytest.fixture
+    def store(self, settings):
+        return S3ObjectStore(settings, retry_s=5)
+
+    def test_a_presigned_address_serves_until_it_expires(self, store, prefix):
+        store.put(prefix + "a", DATA, "application/octet-stream")
+        url = store.presigned_get(prefix + "a", 2, 'image "0".png', "image/png")
+        with urllib.request.urlopen(url) as answer:
+            assert answer.read() == DATA
+            assert answer.headers["Content-Type"] == "image/png"
+            assert answer.headers["Content-Disposition"] == 'inline; filename="image__0_.png"'
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(url.replace("a?", "b?"))
+        time.sleep(3)
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(url)
+
+    def test_presigning_uses_the_public_endpoint(self, settings):
+        public = settings.model_copy(update={"s3_public_endpoint": "https://s3.example.org"})
+        url = S3ObjectStore(public).presigned_get("k", 60, "a.png", "image/png")
+        assert url.startswith(f"https://s3.example.org/{settings.s3_bucket}/k?")
+
+    def test_wrong_keys_and_no_bucket(self, settings):
+        for change in ({"s3_secret_key": "wrong"}, {"s3_bucket": "nothere"}):
+            store = S3ObjectStore(settings.model_copy(update=change), retry_s=0.3)
+            with pytest.raises(StorageUnavailable):
+                store.check()
+            with pytest.raises(StorageUnavailable):
+                store.put("a", DATA, "image/png")
+
+    def test_many_threads_share_it(self, store, prefix):
+        failures = []
+
+        def work(number):
+            try:
+                data = DATA + str(number).encode()
+                store.put(f"{prefix}{number}", data, "image/png")
+                digest = hashlib.sha256(data).hexdigest()
+                assert store.get(f"{prefix}{number}", sha256=digest) == data
+            except Exception as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        assert len(list(store.list(prefix))) == 16
+
+    def test_listing_goes_on_past_one_page(self, store, prefix, monkeypatch):
+        client = store._client()
+        listed = client.list_objects_v2
+        monkeypatch.setattr(
+            client, "list_objects_v2", lambda **params: listed(**params, MaxKeys=2)
+        )
+        for number in range(5):
+            store.put(f"{prefix}{number}", b"x", "text/plain")
+        assert len(list(store.list(prefix))) == 5
+
+
+class Faulty(ThreadingHTTPServer):
+    """An S3 server that answers from a script: (status, error code) or bytes, perhaps cut."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), FaultyHandler)
+        self.script: deque = deque()
+        self.requests: list[tuple[str, http.client.HTTPMessage, bytes]] = []
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+
+class FaultyHandler(BaseHTTPRequestHandler):
+    def answer(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.requests.append((self.command, self.headers, body))
+        step = self.server.script.popleft() if self.server.script else DATA
+        if step == "hang up":
+            self.close_connection = True
+            return
+        status, data = step if isinstance(step, tuple) else (200, step)
+        whole = len(DATA) if status == 200 else None
+        if isinstance(data, str):
+            data = f"<Error><Code>{data}</Code><Message>m</Message></Error>".encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(whole or len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+        self.close_connection = whole is not None and len(data) != whole
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = answer  # noqa: N815
+
+    def log_message(self, *args):
+        pass
+
+
+class TestMisbehaviour:
+    @pytest.fixture
+    def server(self):
+        server = Faulty()
+        yield server
+        server.shutdown()
+        server.server_close()
+
+    @pytest.fixture
+    def store(self, server):
+        settings = Settings(
+            s3_endpoint=f"http://127.0.0.1:{server.server_port}",
+            s3_access_key="a",
+            s3_secret_key="b",
+        )
+        return S3ObjectStore(settings, retry_s=3)
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            (503, "SlowDown"),
+            (500, "InternalError"),
+            (502, ""),
+            (429, "TooManyRequests"),
+            (404, "NoSuchBucket"),
+            "hang up",
+            DATA[:100],
+        ],
+    )
+    def test_what_passes_is_waited_for(self, server, store, fault):
+        server.script.extend([fault, fault])
+        assert store.get("a", sha256=SHA256, size=len(DATA)) == DATA
+        assert len(server.requests) == 3
+
+    def test_damaged_bytes_are_fetched_again(self, server, store):
+        server.script.append(bytes(len(DATA)))
+        assert store.get("a", sha256=SHA256) == DATA
+
+    def test_the_time_for_retries_is_bounded(self, server, store):
+        store._retry_s = 0.5
+        server.script.extend([(503, "SlowDown")] * 1000)
+        started = time.monotonic()
+        with pytest.raises(StorageUnavailable) as caught:
+            store.get("a")
+        assert time.monotonic() - started < 2
+        assert caught.value.retryable
+        assert not caught.value.burns_attempt
+
+    @pytest.mark.parametrize("fault", [(403, "AccessDenied"), (400, "InvalidArgument")])
+    def test_what_does_not_pass_is_not_repeated(self, server, store, fault):
+        server.script.extend([fault] * 5)
+        with pytest.raises(StorageUnavailable):
+            store.get("a")
+        assert len(server.requests) == 1
+
+    def test_another_bucket_that_may_not_be_read(self, server, store):
+        server.script.append((403, "AccessDenied"))
+        with pytest.raises(NotFound):
+            store.read("other", "a", 10)
+
+    def test_nobody_listens(self):
+        settings = Settings(
+            s3_endpoint="http://127.0.0.1:9", s3_access_key="a", s3_secret_key="b"
+        )
+        store = S3ObjectStore(settings, retry_s=0.3)
+        for call in (store.check, lambda: store.put("a", b"x", "text/plain")):
+            with pytest.raises(StorageUnavailable):
+                call()
+
+    def test_uploads_carry_their_digests(self, server, store):
+        store.put("a", DATA, "image/png", {"job": "job_1"})
+        method, headers, body = server.requests[0]
+        assert (method, body) == ("PUT", DATA)
+        assert headers["x-amz-content-sha256"] == SHA256
+        assert headers["Content-MD5"]
+        assert headers["x-amz-checksum-sha256"]
+        assert headers["x-amz-meta-job"] == "job_1"
+        assert "x-amz-trailer" not in headers
+
+
+def test_dispositions_are_plain():
+    assert disposition('a"b\r\nc/é.png') == 'inline; filename="a_b__c__.png"'
