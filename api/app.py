@@ -1,5 +1,6 @@
 """The web application."""
 
+import logging
 import time
 from typing import Any
 
@@ -8,6 +9,7 @@ from flask.json.provider import DefaultJSONProvider
 from flask_openapi import Info, OpenAPI
 
 from api import errors, guard, schemas
+from api.body import refuse_overlong
 from api.services import Broker, connect
 from api.views import docs, files, health, jobs, models, workers
 from shared import logs
@@ -53,7 +55,7 @@ def create_app(
         app.register_api(view.api)
     app.register_blueprint(docs.api)
     app.register_blueprint(docs.page, url_prefix="/docs")
-    app.before_request(_start_clock)
+    app.before_request(_start)
     app.after_request(_log_request)
     return app
 
@@ -63,17 +65,22 @@ def _json(app: Any) -> DefaultJSONProvider:
     return provider
 
 
-def _start_clock() -> None:
+def _start() -> None:
     g.started = time.monotonic()
+    refuse_overlong(request)
 
 
 def _log_request(response: Response) -> Response:
+    # Polls would fill the log; they are told with the debug level only.
+    poll = request.method == "GET" and response.status_code < 400
     started = g.get("started")
-    log.info(
+    log.log(
+        logging.DEBUG if poll else logging.INFO,
         "request",
         method=request.method,
         path=request.path,
         status=response.status_code,
         ms=None if started is None else round((time.monotonic() - started) * 1000),
+        **{k: v for k, v in (request.view_args or {}).items() if k == "job_id"},
     )
     return response

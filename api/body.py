@@ -9,7 +9,7 @@ from typing import Any
 from flask import Request
 from flask_openapi.utils import parse_body
 from pydantic_core import from_json
-from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
 from api.schemas import job_request
 from shared.errors import InvalidRequest
@@ -53,6 +53,20 @@ class Body:
             if part in given:
                 raise InvalidRequest.at(f"/input/{part}", "given twice: here and as a part")
         return {**document, "input": {**given, **{part: f"part:{part}" for part in self.parts}}}
+
+
+def refuse_overlong(request: Request) -> None:
+    """Refuse a body of unstated length that is over the limit, where it would only be cut.
+
+    Raises RequestEntityTooLarge.
+    """
+    if request.content_length is None and "Transfer-Encoding" in request.headers:
+        if request.mimetype == MULTIPART:
+            request.form  # noqa: B018 - reads the body
+        else:
+            request.get_data()
+        if request.environ["wsgi.input"].read(1):
+            raise RequestEntityTooLarge
 
 
 def read(request: Request) -> Body:

@@ -35,8 +35,7 @@ def valkey(name: str, folder: Path, env: Mapping[str, str], password: str, fsync
         config,
         f"bind {HOST}\nport {port}\ndir .\nrequirepass {password}\n"
         f'appendonly yes\nappendfsync {fsync}\nmaxmemory-policy noeviction\nsave ""\n'
-        # Forking to rewrite the file is fine on a small machine, logging each line is not.
-        "loglevel notice\ndaemonize no\n",
+        'proc-title-template "{title} {listen-addr} {config-file}"\n',
     )
     url = f"redis://:{password}@{HOST}:{port}/0"
 
@@ -47,7 +46,7 @@ def valkey(name: str, folder: Path, env: Mapping[str, str], password: str, fsync
         except redis.RedisError:
             return False
 
-    command = [str(get_binary_path()), config.name]
+    command = [str(get_binary_path()), str(config)]
     return Server(Part(name, command, dict(env), home, probe, grace_s=10), url)
 
 

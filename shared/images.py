@@ -6,6 +6,7 @@ scaled, transparency lies on white, EXIF orientation is applied, metadata is dro
 
 import io
 import json
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from shared.errors import InvalidImage
 # The size is checked against the MAX_PIXELS setting before any pixel is decoded; Pillow's own
 # limit would refuse, or warn about, sizes that the setting allows.
 Image.MAX_IMAGE_PIXELS = None
+
+# Damaged metadata is no news: it is dropped anyway.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 MEDIA_TYPES = {
     "PNG": "image/png",

@@ -36,9 +36,8 @@ class Reaper:
 
     def sweep(self) -> None:
         """Look once. Raises LedgerUnavailable, StorageUnavailable, BrokerUnavailable."""
-        backlog = self._ledger.queues()
-        self._republish(backlog)
-        busy = [queue for queue, unclaimed in backlog.items() if unclaimed]
+        self._republish()
+        busy = [queue for queue, unclaimed in self._ledger.queues().items() if unclaimed]
         admit(self._app, self._ledger, busy)
         self._fail_unserved(busy)
         for job_id in self._ledger.ended(SETTLE_AFTER_S):
@@ -48,11 +47,11 @@ class Reaper:
             self._store.delete([o.key for o in self._store.list(key)] if prefix else [key])
             self._ledger.erased(key)
 
-    def _republish(self, backlog: dict[str, int]) -> None:
+    def _republish(self) -> None:
         # Without the broker's word on which queues are empty, only leases and deadlines are
         # dealt with; lost messages are found when it answers again.
         try:
-            idle = list(idle_queues(self._app, backlog))
+            idle = list(idle_queues(self._app, self._ledger.queues()))
         except BrokerUnavailable as error:
             log.warning("broker unavailable", error=error.message)
             idle = []

@@ -317,18 +317,16 @@ def sd15(folder: Path, device: str = "cpu", **sizes: Any) -> Path:
         )
         vae = autoencoder(sizes.get("vae", {}))
         encoder = text_encoder(CLIPTextModel, tokenizer, text)
+    scheduler = PNDMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+        skip_prk_steps=True, steps_offset=1,
+    )  # fmt: skip
     pipe = StableDiffusionPipeline(
         vae=vae,
         text_encoder=encoder,
         tokenizer=tokenizer,
         unet=unet,
-        scheduler=PNDMScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            skip_prk_steps=True,
-            steps_offset=1,
-        ),  # fmt: skip
+        scheduler=scheduler,
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -7,12 +7,14 @@ against the lock and fetches only what is missing; `update` resolves the revisio
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub import HfApi, hf_hub_url
+from huggingface_hub.file_download import http_get
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
+from huggingface_hub.utils import build_hf_headers
 
 from shared.errors import ModelNotAvailable
 from shared.models import Model, Registry
@@ -83,7 +85,9 @@ def _pull(
     if locked:
         folder = pulled_folder(model, locked.commit, models_dir)
         _drop_damaged(folder, locked)
-        missing = [name for name in locked.files if not (folder / name).is_file()]
+        missing = {
+            name: file.size for name, file in locked.files.items() if not (folder / name).is_file()
+        }
         if missing:
             say(f"{model.family}/{model.name}: mending {len(missing)} files")
             with _advice(model):
@@ -124,7 +128,7 @@ def _pull_new(
     say(f"{model.family}/{model.name}: {info.sha}, {len(names)} files, {size / 1e6:.1f} MB")
     files = {}
     for name in names:
-        _fetch(model, info.sha, [name], folder, endpoint)
+        _fetch(model, info.sha, {name: remote[name].size}, folder, endpoint)
         files[name] = _verified(folder / name, remote[name])
     return LockedModel(commit=info.sha, files=files)
 
@@ -170,7 +174,7 @@ def _files(
     if PIPELINE in names:
         assert info.sha
         folder = pulled_folder(model, info.sha, models_dir)
-        _fetch(model, info.sha, [PIPELINE], folder, endpoint)
+        _fetch(model, info.sha, {PIPELINE: None}, folder, endpoint)
         index = json.loads((folder / PIPELINE).read_text(encoding="utf-8"))
         folders = {name for name, value in index.items() if isinstance(value, list) and value[0]}
     return wanted(names, folders)
@@ -199,11 +203,34 @@ def wanted(names: Sequence[str], folders: set[str]) -> list[str] | None:
 
 
 def _fetch(
-    model: Model, commit: str, names: Iterable[str], folder: Path, endpoint: str | None
+    model: Model, commit: str, sizes: Mapping[str, int | None], folder: Path, endpoint: str | None
 ) -> None:
+    """Download files by name and size; a part that is here already is kept and completed.
+
+    `hf_hub_download` drops the part of a file that was cut off, and starts again.
+    """
     assert model.repo
-    for name in names:
-        hf_hub_download(model.repo, name, revision=commit, local_dir=folder, endpoint=endpoint)
+    for name, size in sizes.items():
+        path = folder / name
+        if path.is_file():
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        have = part.stat().st_size if part.exists() else 0
+        if size is not None and have > size:
+            part.unlink()
+            have = 0
+        url = hf_hub_url(model.repo, name, revision=commit, endpoint=endpoint)
+        with part.open("ab") as file:
+            http_get(
+                url,
+                file,
+                resume_size=have,
+                headers=build_hf_headers(),
+                expected_size=size,
+                displayed_filename=name,
+            )
+        part.replace(path)
 
 
 def _drop_damaged(folder: Path, locked: LockedModel) -> None:

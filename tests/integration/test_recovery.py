@@ -27,7 +27,12 @@ def until(condition, timeout_s=60.0, what="condition"):
 
 
 def diffusers(client):
-    return [worker for worker in client.workers() if worker["family"] == "diffuser"]
+    return served(client, "diffuser")
+
+
+def served(client, family):
+    """The live workers of a family, as /v1/workers shows them."""
+    return [w.raw for w in client.workers() if w.raw["family"] == family]
 
 
 def drawing(client, job_id):
@@ -83,14 +88,18 @@ def test_cancel_stops_a_running_job(client):
 
 
 def test_a_terminated_worker_releases_its_step_to_another(client, stack):
-    with stack.worker("captioner"):
-        captioners = until(
-            lambda: (
-                found := [w for w in client.workers() if w["family"] == "captioner"]
-            ) and len(found) == 2 and found,
-            what="a second captioner",
-        )
-        assert len({worker["name"] for worker in captioners}) == 2
+    first = diffusers(client)[0]["name"]
+    with stack.worker("diffuser") as second:
+        until(lambda: len(diffusers(client)) == 2, what="a second diffuser")
+        jobs = [client.jobs.create(**{**SLOW, "seed": i}) for i in range(2)]
+        until(lambda: all(w["busy"] for w in diffusers(client)), what="both are busy")
+        second.terminate()
+        second.terminate()  # again: release at once, finish nothing
+        assert second.wait(30) == 0
+        assert [w["name"] for w in diffusers(client)] == [first]
+        for job in jobs:
+            done = client.wait(job.id, timeout=180).raw
+            assert done["steps"][0]["attempts"] == 1
 
 
 def test_a_second_worker_joins_from_stack_env_and_both_take_work(client, stack):
@@ -101,8 +110,8 @@ def test_a_second_worker_joins_from_stack_env_and_both_take_work(client, stack):
 
         def finished():
             seen.update(w["name"] for w in diffusers(client) if w["busy"])
-            return all(client.jobs.get(job.id).status.terminal for job in jobs)
+            return all(client.jobs.get(job.id).done for job in jobs)
 
         until(finished, 180, "all jobs")
         assert len(seen) == 2
-        assert {client.jobs.get(job.id).status for job in jobs} == {"succeeded"}
+        assert {str(client.jobs.get(job.id).status) for job in jobs} == {"succeeded"}

@@ -38,12 +38,20 @@ def s3_client(info, **config):
     )
 
 
+def lives(process):
+    """Whether it runs; what was killed and not yet reaped by its new parent does not."""
+    try:
+        return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def processes_of(folder):
     """Every live process with the folder in its command line or environment."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+            if process.pid == os.getpid() or not lives(process):
                 continue
             words = [*process.cmdline(), *process.environ().values()]
         except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -276,12 +284,15 @@ def test_the_api_comes_back_at_its_address(stack):
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_nothing_is_left_of_a_whole_stack(tmp_path, end):
     with StackHandle(tmp_path, ONE_FAMILY) as stack:
-        # Supervisor, 3 servers, gunicorn with its 2, reaper, worker with its model process.
-        until(lambda: len(processes_of(tmp_path)) >= 10, "the model process")
-        started_at = time.monotonic()
-        stack.stop(end)
-        assert time.monotonic() - started_at < 30
+        (worker,) = get_json(f"{stack.api_url}/v1/workers")["data"]
+        pids = [*stack.pids.values(), worker["model_pid"]]
+        parts = [psutil.Process(pid) for pid in pids]
+        parts += psutil.Process(stack.pids["web"]).children()
+        assert len(parts) >= 9
+        assert {*parts} < {*processes_of(tmp_path)}
+        stack.stop(end, timeout_s=30)
     assert_all_gone(tmp_path, 15)
+    until(lambda: not any(map(lives, parts)), f"left behind: {parts}", 5)
 
 
 def test_make_up_ends_with_a_signal_to_make(tmp_path):

@@ -122,8 +122,9 @@ class TestServer:
             store = S3ObjectStore(settings.model_copy(update=change), retry_s=0.3)
             with pytest.raises(StorageUnavailable):
                 store.check()
-            with pytest.raises(StorageUnavailable):
-                store.put("a", DATA, "image/png")
+        store = S3ObjectStore(settings.model_copy(update={"s3_secret_key": "wrong"}), retry_s=0.3)
+        with pytest.raises(StorageUnavailable):
+            store.put("a", DATA, "image/png")
 
     def test_many_threads_share_it(self, store, prefix):
         failures = []
@@ -148,9 +149,7 @@ class TestServer:
     def test_listing_goes_on_past_one_page(self, store, prefix, monkeypatch):
         client = store._client()
         listed = client.list_objects_v2
-        monkeypatch.setattr(
-            client, "list_objects_v2", lambda **params: listed(**params, MaxKeys=2)
-        )
+        monkeypatch.setattr(client, "list_objects_v2", lambda **params: listed(**params, MaxKeys=2))
         for number in range(5):
             store.put(f"{prefix}{number}", b"x", "text/plain")
         assert len(list(store.list(prefix))) == 5
@@ -170,7 +169,8 @@ class FaultyHandler(BaseHTTPRequestHandler):
     def answer(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.requests.append((self.command, self.headers, body))
-        step = self.server.script.popleft() if self.server.script else DATA
+        well = DATA if self.command == "GET" else (201, b"")
+        step = self.server.script.popleft() if self.server.script else well
         if step == "hang up":
             self.close_connection = True
             return
@@ -251,9 +251,7 @@ class TestMisbehaviour:
             store.read("other", "a", 10)
 
     def test_nobody_listens(self):
-        settings = Settings(
-            s3_endpoint="http://127.0.0.1:9", s3_access_key="a", s3_secret_key="b"
-        )
+        settings = Settings(s3_endpoint="http://127.0.0.1:9", s3_access_key="a", s3_secret_key="b")
         store = S3ObjectStore(settings, retry_s=0.3)
         for call in (store.check, lambda: store.put("a", b"x", "text/plain")):
             with pytest.raises(StorageUnavailable):

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from diffusers import DDIMScheduler, EulerDiscreteScheduler
+from diffusers import EulerDiscreteScheduler
 from PIL import Image
 
 from shared.errors import ModelNotAvailable, PredictionFailed
@@ -108,14 +108,18 @@ def test_at_least_one_step_is_done(
 
 
 def test_steps_are_never_rounded_to_none() -> None:
-    class Pipe:
-        scheduler = DDIMScheduler()
-
     for n in range(1, 2000):
-        strength, steps = at_least_one_step(Pipe(), 1 / n, 1)
-        assert 1 <= int(steps * strength)
-        assert steps <= 1000
-    assert at_least_one_step(Pipe(), 0.75, 50) == (0.75, 50)
+        strength, steps = at_least_one_step(1 / n, 1, 999)
+        assert int(steps * strength) >= 1
+        assert steps <= 999
+    assert at_least_one_step(0.75, 50, 999) == (0.75, 50)
+
+
+def test_the_most_steps_that_a_request_may_ask_for(diffuser: Diffuser) -> None:
+    recorder = Recorder(most=2)
+    batch = Batch("sd15", {"steps": 1000, "width": 16, "height": 16}, 1, [sample(1)])
+    assert diffuser.predict(batch, recorder) == []
+    assert recorder.steps[0] == (1, 1000, "step 1 of 1000")  # 999, of which PNDM does one twice
 
 
 def test_every_step_is_reported(diffuser: Diffuser) -> None:

@@ -84,9 +84,7 @@ def available(models_dir: Path, family: str, name: str) -> tuple[str, set[str]]:
     model = resolve_model(Registry.load(models_dir), family, name)
     found = checkpoint(model, models_dir)
     names = {
-        path.relative_to(found.path).as_posix()
-        for path in found.path.rglob("*")
-        if path.is_file() and ".cache" not in path.parts
+        path.relative_to(found.path).as_posix() for path in found.path.rglob("*") if path.is_file()
     }
     return found.revision, names
 

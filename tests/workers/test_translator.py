@@ -1,7 +1,6 @@
 """The translator with every architecture, random weights, and the shipped one."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 

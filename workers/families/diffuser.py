@@ -22,8 +22,7 @@ from PIL import Image
 from shared.errors import ModelNotAvailable, PredictionFailed
 from workers.predictor import Batch, Checkpoint, Predictor, StepMonitor
 
-NAMES = {"steps": "num_inference_steps", "guidance": "guidance_scale"}
-OWN = {"task", "width", "height", "strength"}
+OWN = {"task", "width", "height", "steps", "guidance", "strength"}
 
 
 class Diffuser(Predictor):
@@ -63,42 +62,11 @@ class Diffuser(Predictor):
 
     @torch.inference_mode()
     def _draw(self, batch: Batch, watch: "Watch") -> list[Image.Image] | None:
-        task = batch.params.get("task", "text-to-image")
-        pipe = self._pipeline(batch.model, task)
+        """The pictures of one call; None when canceled."""
+        pipe = self._pipeline(batch.model, batch.params.get("task", "text-to-image"))
         # A scheduler keeps the state of its last run.
         pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
-        samples = batch.padded
-        width, height = size(pipe, batch.params)
-        accepted = inspect.signature(pipe.__call__).parameters
-        arguments: dict[str, Any] = {
-            NAMES.get(name, name): value for name, value in batch.params.items() if name not in OWN
-        }
-        arguments |= {
-            "prompt": [each["prompt"] for each in samples],
-            "generator": [torch.Generator("cpu").manual_seed(each["seed"]) for each in samples],
-            "output_type": "pil",
-            "width": width,
-            "height": height,
-            "callback_on_step_end": watch,
-        }
-        if samples[0].get("negative_prompt") is not None:
-            arguments["negative_prompt"] = [each["negative_prompt"] for each in samples]
-        if task == "image-to-image":
-            arguments["image"] = [
-                each["image"].resize((width, height), Image.Resampling.LANCZOS) for each in samples
-            ]
-            steps = arguments.get("num_inference_steps") or accepted["num_inference_steps"].default
-            arguments["strength"], arguments["num_inference_steps"] = at_least_one_step(
-                pipe, batch.params.get("strength", accepted["strength"].default), steps
-            )
-        optional = {"negative_prompt", "guidance_scale", "width", "height", "callback_on_step_end"}
-        pictures = pipe(
-            **{
-                name: value
-                for name, value in arguments.items()
-                if name in accepted or name not in optional
-            }
-        ).images
+        pictures = pipe(**arguments(pipe, batch), callback_on_step_end=watch).images
         return None if watch.canceled else pictures[: len(batch.samples)]
 
     def _pipeline(self, model: str, task: str) -> Any:
@@ -137,6 +105,45 @@ class Watch:
         return arguments
 
 
+def arguments(pipe: Any, batch: Batch) -> dict[str, Any]:
+    """What the pipeline is called with.
+
+    The names below are left out where a pipeline does not take them; any other that it does not
+    know raises.
+    """
+    params, samples = batch.params, batch.padded
+    width, height = size(pipe, params)
+    accepted = inspect.signature(pipe.__call__).parameters
+    steps = params.get("steps") or accepted["num_inference_steps"].default
+    optional = {
+        "width": width,
+        "height": height,
+        "guidance_scale": params.get("guidance"),
+        "negative_prompt": [each.get("negative_prompt") for each in samples],
+    }
+    if samples[0].get("negative_prompt") is None:
+        del optional["negative_prompt"]
+    given = {name: value for name, value in params.items() if name not in OWN}
+    if params.get("task") == "image-to-image":
+        given["image"] = [
+            each["image"].resize((width, height), Image.Resampling.LANCZOS) for each in samples
+        ]
+        strength = params.get("strength") or accepted["strength"].default
+        given["strength"], steps = at_least_one_step(strength, steps, most_steps(pipe))
+    return {
+        **{
+            name: value
+            for name, value in optional.items()
+            if name in accepted and value is not None
+        },
+        **given,
+        "prompt": [each["prompt"] for each in samples],
+        "generator": [torch.Generator("cpu").manual_seed(each["seed"]) for each in samples],
+        "num_inference_steps": min(steps, most_steps(pipe)),
+        "output_type": "pil",
+    }
+
+
 def size(pipe: Any, params: Mapping[str, Any]) -> tuple[int, int]:
     """Width and height in pixels: as asked for, else the model's own; floored to its latents."""
     denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
@@ -152,14 +159,19 @@ def size(pipe: Any, params: Mapping[str, Any]) -> tuple[int, int]:
     return width, height
 
 
-def at_least_one_step(pipe: Any, strength: float, steps: int) -> tuple[float, int]:
+def at_least_one_step(strength: float, steps: int, most: int) -> tuple[float, int]:
     """Strength and steps of which `int(steps * strength)` is not 0, as pipelines need."""
-    most = pipe.scheduler.config.get("num_train_timesteps", 1000)
-    strength = max(strength, 1 / most)
+    strength = max(strength, 2 / most)
     if int(steps * strength) < 1:
         steps = math.ceil(1 / strength)
         steps += int(steps * strength) < 1  # 49 * (1 / 49) is less than 1
-    return strength, min(steps, most)
+    return strength, steps
+
+
+def most_steps(pipe: Any) -> int:
+    """What the scheduler can do; with an offset it would step over its last one."""
+    config = pipe.scheduler.config
+    return int(config.get("num_train_timesteps", 1000)) - int(config.get("steps_offset", 0))
 
 
 PREDICTOR = Diffuser

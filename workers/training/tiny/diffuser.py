@@ -30,10 +30,15 @@ LOOKS = 5
 EMPTY = 0.1
 """Share of examples without a prompt, for classifier-free guidance."""
 EDITS = 0.4
-"""Share of examples in which the noise holds a remainder of another picture."""
+"""Share of examples that hold a remainder of another picture at the same place."""
 REMAINDER = (-0.4, 0.6)
-"""Least and most of that remainder. At strength 0.75 it starts at 0.41 on this schedule; strong
-guidance overshoots, which is a remainder below zero."""
+"""Least and most of it in the noise. At strength 0.75 an edit starts at 0.41 on this schedule;
+strong guidance overshoots, which is a remainder below zero."""
+OVERWRITTEN = (0.5, 250)
+"""Share of the edits, from this time step on, in which the picture itself is a mixture: the
+prompt then wins over colours that strong guidance or the first picture have already drawn."""
+SIZED_UNTIL = 850
+"""Time step from which the size is not seen in the noise and must be told rightly."""
 
 
 def build() -> Any:
@@ -121,26 +126,34 @@ def fit(
         other = data.latents[which, torch.from_numpy(look[:, 1]).to(device)]
         empty, edits = rng.random(BATCH) < EMPTY, rng.random(BATCH) < EDITS
         edits &= ~empty
-        texts = []
-        for place, mine, none, edit in zip(which.tolist(), look[:, 0], empty, edits, strict=True):
-            said = data.words[place][mine]
-            if edit:  # the size is part of the place, whatever the prompt says
-                said = (said[0], said[1], SIZES[rng.integers(2)], said[3])
-            texts.append("" if none else prompts.prompt(said, rng))
         # More of the late times: all that matters is settled while there is much noise.
-        times = torch.from_numpy((1000 * rng.random(BATCH) ** 0.7).astype(np.int64)).to(device)
+        clock = (1000 * rng.random(BATCH) ** 0.7).astype(np.int64)
+        texts = []
+        for each, place in enumerate(which.tolist()):
+            said = data.words[place][look[each, 0]]
+            if edits[each] and clock[each] < SIZED_UNTIL:
+                # The size is part of the place, whatever the prompt says.
+                said = (said[0], said[1], SIZES[rng.integers(2)], said[3])
+            texts.append("" if empty[each] else prompts.prompt(said, rng, whole=bool(edits[each])))
+        times = torch.from_numpy(clock).to(device)
         signal = signals[times].sqrt().view(-1, 1, 1, 1)
         noise = (1 - signals[times]).sqrt().view(-1, 1, 1, 1)
-        remainder = torch.from_numpy(rng.uniform(*REMAINDER, BATCH) * edits).float().to(device)
+        remainder = _column(rng.uniform(*REMAINDER, BATCH) * edits, device)
         # At the start of an edit the remainder is the whole other picture, never more than it.
-        remainder = torch.minimum(remainder.view(-1, 1, 1, 1), signal / noise)
+        remainder = torch.minimum(remainder, signal / noise)
+        mixed = edits & (rng.random(BATCH) < OVERWRITTEN[0]) & (clock >= OVERWRITTEN[1])
+        over = _column(mixed, device)
+        share = _column(rng.random(BATCH), device)
+        remainder = torch.where(over > 0, share * signal / noise, remainder)
         sample = torch.from_numpy(rng.standard_normal(target.shape, np.float32)).to(device)
         noisy = signal * target + noise * (sample + remainder * (other - target))
         velocity = (signal * noisy - target) / noise
         with torch.no_grad():
             hidden = encoder(prompts.tokens(words, texts).to(device)).last_hidden_state
         guess = model(noisy, times, hidden).sample
-        return (data.weights[which] * (guess - velocity).square()).mean()
+        # A mixture's velocity is large where there is little noise: count its picture instead.
+        scale = torch.where(over > 0, noise.square(), torch.ones_like(noise))
+        return (scale * data.weights[which] * (guess - velocity).square()).mean()
 
     train(
         "diffuser", model, step, steps=steps, peak=RATE, folder=folder, seed=seed,
@@ -165,6 +178,11 @@ def export(folder: Path, out: Path, seed: int) -> None:
     )
     with replaced(out / "diffuser") as fresh:
         pipe.save_pretrained(fresh)
+
+
+def _column(values: np.ndarray, device: str) -> torch.Tensor:
+    """Numbers (n,) as a tensor (n, 1, 1, 1)."""
+    return torch.from_numpy(values.astype(np.float32)).to(device).view(-1, 1, 1, 1)
 
 
 def _look(scene: Scene, rng: np.random.Generator) -> Scene:

@@ -77,10 +77,13 @@ def build(words: CLIPTokenizer) -> CLIPTextModel:
     return CLIPTextModel(config)
 
 
-def prompt(words: tuple[str, str, str, str], rng: np.random.Generator) -> str:
-    """A prompt for (shape, colour, size, background): the caption, or a short or decorated one."""
+def prompt(words: tuple[str, str, str, str], rng: np.random.Generator, whole: bool = False) -> str:
+    """A prompt for (shape, colour, size, background): the caption, or a short or decorated one.
+
+    whole: leave no attribute out.
+    """
     shape, colour, size, background = words
-    kind = rng.random()
+    kind = 0.0 if whole else rng.random()
     if kind < 0.7:
         text = f"a {size} {colour} {shape} on a {background} background"
     elif kind < 0.85:

@@ -1,0 +1,201 @@
+"""The twin and the real ledger, step by step: whatever is called, both must answer alike."""
+
+from collections.abc import Callable
+from operator import methodcaller
+from typing import Any
+
+import hypothesis
+import redis
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from shared.contracts import JobStatus, Priority
+from shared.errors import ImagemillError, ModelProcessDied, PredictionFailed, StorageUnavailable
+from shared.ledger import Ledger
+from shared.settings import Settings
+from tests.shared.ledger_world import (
+    ClockedLedger,
+    ClockedMemoryLedger,
+    new_file,
+    new_job,
+    output,
+)
+
+JOBS = [f"job_{i}" for i in range(5)]
+FILES = [f"file_{i}" for i in range(2)]
+CHAINS = [("captioner",), ("captioner", "diffuser"), ("diffuser", "captioner", "diffuser")]
+QUEUES = [
+    f"{rank}.{family}.tiny"
+    for rank in ("1-interactive", "2-bulk")
+    for family in ("captioner", "diffuser")
+]
+ERRORS = [ModelProcessDied("died"), PredictionFailed("NaN"), StorageUnavailable("away")]
+
+jobs = st.sampled_from(JOBS)
+files = st.sampled_from(FILES)
+queues = st.sampled_from(QUEUES)
+steps = st.integers(0, 2)
+mostly = st.sampled_from([True, True, True, False])
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """`memory` is asked first; `server` must answer the same."""
+
+    memory: ClockedMemoryLedger
+    server: ClockedLedger
+
+    def both(self, call: Callable[[Ledger], Any]) -> None:
+        assert self.answer(self.server, call) == self.answer(self.memory, call)
+
+    def answer(self, ledger: Ledger, call: Callable[[Ledger], Any]) -> Any:
+        try:
+            return call(ledger)
+        except ImagemillError as error:
+            return type(error), error.message
+
+    def held(self, job_id: str, live: bool) -> tuple[int, int]:
+        """The job's step and fence, or those of a holder that is late."""
+        job = self.memory._state.jobs.get(job_id)
+        if job is None:
+            return 0, 1
+        return (job.current, job.fence) if live else (max(job.current - 1, 0), job.fence - 1)
+
+    @rule(
+        job_id=jobs,
+        chain=st.sampled_from(CHAINS),
+        priority=st.sampled_from(Priority),
+        deadline_s=st.sampled_from([None, None, 15, 70]),
+        needed=st.lists(files, max_size=2),
+        idempotency=st.none() | st.tuples(st.sampled_from("kl"), st.sampled_from("12")),
+    )
+    def submit(
+        self,
+        job_id: str,
+        chain: tuple[str, ...],
+        priority: Priority,
+        deadline_s: float | None,
+        needed: list[str],
+        idempotency: tuple[str, str] | None,
+    ) -> None:
+        job = new_job(
+            *chain, id=job_id, priority=priority, deadline_s=deadline_s, files=tuple(needed)
+        )
+        self.both(lambda ledger: ledger.submit(job, idempotency))
+
+    @rule(file_id=files)
+    def put_file(self, file_id: str) -> None:
+        file = new_file(file_id, key=f"files/{file_id}")
+        self.both(lambda ledger: ledger.put_file(file))
+
+    @rule(file_id=files)
+    def delete_file(self, file_id: str) -> None:
+        self.both(lambda ledger: ledger.delete_file("t", file_id))
+
+    @rule(queue=queues)
+    def admit(self, queue: str) -> None:
+        self.both(lambda ledger: ledger.admit(queue))
+
+    @rule(job_id=jobs, live=mostly, step=steps, token=st.sampled_from("abc"))
+    def claim(self, job_id: str, live: bool, step: int, token: str) -> None:
+        step = self.held(job_id, live)[0] if live else step
+        self.both(lambda ledger: ledger.claim(job_id, step, "worker", token))
+
+    @rule(job_id=jobs, live=mostly, progress=st.floats(0, 1))
+    def renew(self, job_id: str, live: bool, progress: float) -> None:
+        step, fence = self.held(job_id, live)
+        self.both(lambda ledger: ledger.renew(job_id, step, fence, progress, "drawing"))
+
+    @rule(job_id=jobs, live=mostly)
+    def commit(self, job_id: str, live: bool) -> None:
+        step, fence = self.held(job_id, live)
+        self.both(lambda ledger: ledger.commit(job_id, step, fence, output(step=step)))
+
+    @rule(job_id=jobs, live=mostly, error=st.sampled_from(ERRORS), delay_s=st.sampled_from([0, 5]))
+    def fail(self, job_id: str, live: bool, error: ImagemillError, delay_s: float) -> None:
+        step, fence = self.held(job_id, live)
+        self.both(lambda ledger: ledger.fail(job_id, step, fence, error, delay_s))
+
+    @rule(job_id=jobs, live=mostly)
+    def release(self, job_id: str, live: bool) -> None:
+        step, fence = self.held(job_id, live)
+        self.both(lambda ledger: ledger.release(job_id, step, fence))
+
+    @rule(job_id=jobs)
+    def cancel(self, job_id: str) -> None:
+        self.both(lambda ledger: ledger.cancel(job_id))
+
+    @rule(job_id=jobs)
+    def delete(self, job_id: str) -> None:
+        self.both(lambda ledger: ledger.delete(job_id))
+
+    @rule(ms=st.sampled_from([1, 4_999, 10_000, 60_000, 300_000]))
+    def advance(self, ms: int) -> None:
+        self.memory.advance(ms)
+        self.server.advance(ms)
+
+    @rule(idle=st.lists(queues, unique=True), limit=st.sampled_from([1, 100]))
+    def reap(self, idle: list[str], limit: int) -> None:
+        self.both(lambda ledger: ledger.reap(idle, limit))
+
+    @rule(queue=queues, limit=st.sampled_from([1, 100]))
+    def fail_unserved(self, queue: str, limit: int) -> None:
+        self.both(lambda ledger: ledger.fail_unserved(queue, "not served", limit))
+
+    @rule(
+        status=st.none() | st.sampled_from(JobStatus),
+        limit=st.integers(1, 3),
+        after=st.none() | st.sampled_from("13579"),
+    )
+    def listing(self, status: JobStatus | None, limit: int, after: str | None) -> None:
+        self.both(lambda ledger: ledger.jobs("t", status=status, limit=limit, after=after))
+
+    @rule(job_id=jobs)
+    def settled(self, job_id: str) -> None:
+        self.both(lambda ledger: ledger.settled(job_id))
+
+    @rule()
+    def erased(self) -> None:
+        for key in self.memory.garbage(limit=1):
+            self.both(methodcaller("erased", key))
+
+    @invariant()
+    def same(self) -> None:
+        self.both(self.everything)
+
+    def everything(self, ledger: Ledger) -> list[Any]:
+        return [
+            *(self.answer(ledger, methodcaller("get", job_id)) for job_id in JOBS),
+            *(self.answer(ledger, methodcaller("file_key", file_id)) for file_id in FILES),
+            *(ledger.queue_position(job) for job in ledger.jobs("t").jobs),
+            ledger.queues(),
+            ledger.garbage(),
+            ledger.ended(5),
+            ledger.counters(),
+        ]
+
+    def teardown(self) -> None:
+        assert list(self.server.inconsistencies()) == []
+        assert list(self.memory.inconsistencies()) == []
+
+
+def test_the_twin_and_the_server_agree(settings: Settings, ledger_client: redis.Redis) -> None:
+    small = settings.model_copy(update={"admit_per_queue": 2, "max_attempts": 2})
+
+    class Machine(LedgerMachine):
+        def __init__(self) -> None:
+            super().__init__()
+            ledger_client.flushdb()
+            self.memory = ClockedMemoryLedger(small)
+            self.server = ClockedLedger(ledger_client, small)
+
+    run_state_machine_as_test(
+        Machine,
+        settings=hypothesis.settings(
+            max_examples=30, stateful_step_count=40, deadline=None, derandomize=True, database=None
+        ),
+    )

@@ -1,0 +1,119 @@
+"""The broker, on a real server: chains, order, absence."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+
+from deploy.ports import free_ports
+from shared.contracts import Priority
+from shared.errors import LedgerUnavailable
+from shared.ledger import Ledger, Publication
+from shared.queues import (
+    STEP_TASK,
+    BrokerUnavailable,
+    admit,
+    broker_app,
+    idle_queues,
+    publish,
+    publish_all,
+)
+from shared.settings import Settings
+from shared.testing.ledger import MemoryLedger
+from tests.shared.ledger_world import new_job
+
+CAPTIONER = "1-interactive.captioner.tiny"
+DIFFUSER = "1-interactive.diffuser.tiny"
+BULK = "2-bulk.captioner.tiny"
+
+
+@pytest.fixture
+def app(settings: Settings, broker: redis.Redis) -> Celery:
+    return broker_app(settings)
+
+
+@pytest.fixture
+def absent(settings: Settings) -> Celery:
+    """An app whose broker is not there."""
+    return broker_app(
+        settings.model_copy(update={"broker_url": f"redis://127.0.0.1:{free_ports()}"})
+    )
+
+
+def messages(broker: redis.Redis, queue: str) -> list[tuple[dict[str, Any], Any]]:
+    """(headers, body) of what waits in a queue, the oldest first."""
+    found = [json.loads(text) for text in broker.lrange(queue, 0, -1)[::-1]]
+    return [(m["headers"], json.loads(base64.b64decode(m["body"]))) for m in found]
+
+
+def test_a_chain_carries_ids_and_the_queue_of_every_link(app: Celery, broker: redis.Redis) -> None:
+    publish(app, Publication("job_1", 1, (CAPTIONER, DIFFUSER, BULK)))
+    [(headers, (args, kwargs, embed))] = messages(broker, CAPTIONER)
+    assert (headers["task"], args, kwargs) == (STEP_TASK, ["job_1", 1], {})
+    # Celery takes the next link from the end of the list.
+    links = [(link["task"], link["args"], link["options"]["queue"]) for link in embed["chain"]]
+    assert links[::-1] == [
+        (STEP_TASK, ["job_1", 2], DIFFUSER),
+        (STEP_TASK, ["job_1", 3], BULK),
+    ]
+    assert all(link["immutable"] for link in embed["chain"])
+
+
+def test_the_last_step_is_published_alone(app: Celery, broker: redis.Redis) -> None:
+    publish(app, Publication("job_1", 2, (DIFFUSER,)))
+    [(_, (args, _, embed))] = messages(broker, DIFFUSER)
+    assert (args, embed["chain"]) == (["job_1", 2], [])
+
+
+def test_a_consumer_takes_interactive_work_first_and_in_order(app: Celery) -> None:
+    publish(app, Publication("bulk", 0, (BULK,)))
+    for name in ("first", "second"):
+        publish(app, Publication(name, 0, (CAPTIONER,)))
+    taken: list[str] = []
+    with app.connection_for_read() as connection:
+        queues = [app.amqp.queues.select_add(name) for name in (BULK, CAPTIONER)]
+        with connection.Consumer(queues, callbacks=[lambda body, m: taken.append(body[0][0])]):
+            for _ in range(3):
+                connection.drain_events(timeout=5)
+    assert taken == ["first", "second", "bulk"]
+
+
+def test_admission_publishes_what_the_ledger_lets_through(
+    app: Celery, broker: redis.Redis, settings: Settings
+) -> None:
+    ledger = MemoryLedger(settings)
+    ids = [ledger.submit(new_job("captioner")).job_id for _ in range(4)]
+    bulk = ledger.submit(new_job("captioner", priority=Priority.BULK)).job_id
+    assert admit(app, ledger, [CAPTIONER, BULK, "1-interactive.nothing.tiny"]) == 4
+    assert [body[0][0] for _, body in messages(broker, CAPTIONER)] == ids[:3]
+    assert [body[0][0] for _, body in messages(broker, BULK)] == [bulk]
+    assert admit(app, ledger, [CAPTIONER]) == 0
+    assert broker.llen(CAPTIONER) == 3
+    ledger.down = True
+    with pytest.raises(LedgerUnavailable):
+        admit(app, ledger, [CAPTIONER])
+
+
+def test_idle_queues_are_those_without_a_message(app: Celery) -> None:
+    publish(app, Publication("job_1", 0, (CAPTIONER,)))
+    assert set(idle_queues(app, [CAPTIONER, DIFFUSER, BULK])) == {DIFFUSER, BULK}
+    assert list(idle_queues(app, [])) == []
+
+
+def test_an_absent_broker_is_told_and_loses_nothing(
+    absent: Celery, app: Celery, broker: redis.Redis, settings: Settings, ledger_client: redis.Redis
+) -> None:
+    with pytest.raises(BrokerUnavailable):
+        publish(absent, Publication("job_1", 0, (CAPTIONER,)))
+    with pytest.raises(BrokerUnavailable):
+        list(idle_queues(absent, [CAPTIONER]))
+    assert publish_all(absent, [Publication("job_1", 0, (CAPTIONER,))] * 2) == 0
+    ledger = Ledger.connect(settings)
+    job_id = ledger.submit(new_job("captioner")).job_id
+    assert admit(absent, ledger, [CAPTIONER]) == 0
+    assert ledger.queues() == {CAPTIONER: 1}
+    assert ledger_client.zrange("due", 0, -1) == [job_id]
+    assert ledger.claim(job_id, 0, "w", "t").state == "ok"
