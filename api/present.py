@@ -54,7 +54,7 @@ def job(record: JobRecord, base_url: str, queue_position: int | None) -> schemas
         finished_at=time(record.finished_at),
         expires_at=time(record.expires_at),
         steps=[_step(step) for step in record.steps],
-        progress=schemas.Progress(value=_progress(record), message=record.progress_message),
+        progress=_progress(record),
         queue_position=queue_position,
         eta_s=None,
         outputs=_outputs(record, url),
@@ -88,14 +88,17 @@ def _between(start: int | None, end: int | None) -> int | None:
     return None if start is None or end is None else max(0, end - start)
 
 
-def _progress(record: JobRecord) -> float:
+def _progress(record: JobRecord) -> schemas.Progress:
     """The share of the whole chain that is done; each step counts the same."""
     if record.status is JobStatus.SUCCEEDED:
-        return 1.0
-    done = sum(step.status is StepStatus.SUCCEEDED for step in record.steps)
-    running = record.steps[record.current].status is StepStatus.RUNNING
-    value = (done + (record.progress if running else 0.0)) / len(record.steps)
-    return round(min(max(value, 0.0), 1.0), 4)
+        return schemas.Progress(value=1.0, message="")
+    done = float(sum(step.status is StepStatus.SUCCEEDED for step in record.steps))
+    message = ""
+    if record.steps[record.current].status is StepStatus.RUNNING:
+        done += record.progress
+        message = record.progress_message
+    value = round(min(done / len(record.steps), 1.0), 4)
+    return schemas.Progress(value=value, message=message)
 
 
 def _outputs(record: JobRecord, url: str) -> schemas.Outputs:

@@ -1,5 +1,6 @@
 """From the body of `POST /v1/jobs` to a job in the ledger."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,7 +21,7 @@ from shared.errors import (
 )
 from shared.kind import Kind, kinds
 from shared.ledger import Submitted
-from shared.models import ModelChoice
+from shared.models import ModelChoice, Registry
 
 log = logs.get(__name__)
 
@@ -65,7 +66,8 @@ def _plan(services: Services, body: Body) -> NewJob:
         raise invalid(error, document) from None
     kind = kinds()[request.kind]
     settings = services.settings
-    choice = ModelChoice(services.registry, settings.profile, request.models, request.priority)
+    registry = _registry(services, request.models)
+    choice = ModelChoice(registry, settings.profile, request.models, request.priority)
     kind.plan(request.input, choice)  # wrong models and languages, before any picture is read
     files = _files(services, body, kind, request.input)
     final = kind.seeded(request.input.model_copy(update=files))
@@ -102,6 +104,15 @@ def _files(services: Services, body: Body, kind: Kind[Any], given: Any) -> dict[
     for picture in pictures.values():
         uploads.store(services, picture)
     return files
+
+
+def _registry(services: Services, chosen: Mapping[str, str]) -> Registry:
+    """The registered models; where another is named, those that live workers serve as well."""
+    registry = services.registry
+    if all(registry.get(family, name) for family, name in chosen.items()):
+        return registry
+    workers = services.ledger.workers()
+    return registry.including((w.family, name) for w in workers for name in w.models)
 
 
 def _record(services: Services, job: NewJob, body: Body, key: str | None) -> Submitted:

@@ -38,6 +38,7 @@ log = logging.getLogger("imagemill.model_process")
 
 ROOT = Path(__file__).parents[1]
 MAX_BACKOFF_S = 30.0
+RELOADS = 3  # failures in a row of a model that was loaded before, until they are told
 OnProgress = Callable[[int, int, str], None]
 
 
@@ -79,7 +80,8 @@ class ModelProcess:
         self.family = family
         self.device = device
         self.revisions = {each.model: each.revision for each in checkpoints}
-        self.error: ImagemillError | None = None  # why the last load failed
+        self.error: ImagemillError | None = None  # why it cannot be loaded
+        self._load_error: ImagemillError | None = None  # as the process in its last words said
         self._load = Load(family, "cuda:0" if device.startswith("cuda") else device, checkpoints)
         self._environment = environment(device, threads)
         self._numbers = itertools.count()
@@ -89,6 +91,8 @@ class ModelProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._ready = False
+        self._loaded_once = False
+        self._failures = 0  # to load, in a row
         self._running: _Running | None = None
         self._thread = threading.Thread(target=self._supervise, name="model-process", daemon=True)
         self._thread.start()
@@ -107,7 +111,8 @@ class ModelProcess:
     def wait_ready(self, timeout_s: float | None = None) -> bool:
         """Wait until the models are loaded; False when the time is over.
 
-        Raises the error of the last load while the next one is being tried.
+        Raises why it could not be loaded, while that is being tried again: at once at the
+        start, after RELOADS failures for a process that came to its end later.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._ready or self.error, timeout_s)
@@ -160,19 +165,17 @@ class ModelProcess:
         # The child inherits this mask: Ctrl-C and SIGTERM are the worker's business, which ends
         # its model process itself when the running batch is done.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-        failures = 0
         while not self._closing.is_set():
-            loaded = self._live_once()
-            failures = 0 if loaded else failures + 1
-            if failures:
-                self._closing.wait(min(MAX_BACKOFF_S, 2.0 ** (failures - 1)))
+            self._live_once()
+            if self._failures:
+                self._closing.wait(min(MAX_BACKOFF_S, 2.0 ** (self._failures - 1)))
 
-    def _live_once(self) -> bool:
-        """One life of the process, from its start to its end; True when its models loaded."""
+    def _live_once(self) -> None:
+        """One life of the process, from its start to its end."""
         ours, theirs = socket.socketpair()
         with self._changed, theirs:
             if self._closing.is_set():
-                return False
+                return
             connection = Connection(ours.detach())
             arguments = [self.family, self.device, str(theirs.fileno()), str(os.getpid())]
             process = subprocess.Popen(
@@ -183,29 +186,23 @@ class ModelProcess:
                 stdout=2,  # all that a library prints belongs to the log
             )
             self._process, self._connection = process, connection
-        loaded = False
-        try:
+        with suppress(EOFError, OSError):
             connection.send(self._load)
             while True:
                 self._handle(connection.recv())
-                loaded = loaded or self._ready
-        except (EOFError, OSError):
-            pass
         process.kill()  # it has closed the pipe: whatever is left of it is of no use
         self._ended(process.wait())
         connection.close()
-        return loaded
 
     def _handle(self, event: FromModel) -> None:
         running = self._running
         if isinstance(event, Loaded):
             with self._changed:
-                self._ready, self.error = True, None
+                self._ready = self._loaded_once = True
+                self._failures, self.error = 0, None
                 self._changed.notify_all()
         elif isinstance(event, LoadFailed):
-            with self._changed:
-                self.error = event.error
-                self._changed.notify_all()
+            self._load_error = event.error
         elif running is None or running.number != event.number:
             log.warning("an answer to no question: %s", event)
         elif isinstance(event, Progress):
@@ -224,11 +221,16 @@ class ModelProcess:
             running, was_ready = self._running, self._ready
             self._running, self._ready = None, False
             self._process, self._connection = None, None
-            if not was_ready and self.error is None:
-                self.error = ModelProcessDied(f"{died.message} while it loaded its models")
+            reason: ImagemillError = died
+            if not was_ready:
+                reason = self._load_error or ModelProcessDied(f"{died.message} while loading")
+                self._failures += 1
+                if not self._loaded_once or self._failures >= RELOADS:
+                    self.error = reason
+            self._load_error = None
             self._changed.notify_all()
         if not self._closing.is_set():
-            log.error("%s", self.error or died)
+            log.error("%s", reason)
         if running:
             running.future.set_exception(died)
 

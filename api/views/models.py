@@ -13,9 +13,10 @@ api = APIBlueprint("models", __name__, url_prefix="/v1/models", abp_tags=[Tag(na
 
 @api.get("", responses={200: schemas.ModelList, **problems()}, operation_id="listModels")
 def listing() -> Response:
-    """Every registered model, and whether a live worker serves it."""
-    registry, settings = services().registry, services().settings
+    """Every model that is registered or served, and whether a live worker serves it."""
+    settings = services().settings
     served = {(w.family, name) for w in services().ledger.workers() for name in w.models}
+    registry = services().registry.including(served)
     defaults = registry.profiles[settings.profile]
     return reply(
         schemas.ModelList(

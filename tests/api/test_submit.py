@@ -301,6 +301,15 @@ def test_models_and_priority_reach_the_plan(submit, ledger):
     assert record.deadline_at == record.created_at + 60_000
 
 
+def test_a_checkpoint_folder_that_a_live_worker_serves_can_be_named(submit, ledger, worker):
+    request = {"text": "x", "target": "swh_Latn"}
+    assert submit("translate", request, models={"translator": "mine"}).status_code == 422
+    worker.announce("translator", "mine")
+    answer = submit("translate", request, models={"translator": "mine"})
+    assert answer.status_code == 202
+    assert ledger.get(answer.json["id"]).steps[0].step.model == "mine"
+
+
 class TestIdempotency:
     def test_the_same_request_is_one_job(self, submit, broker):
         key = {"Idempotency-Key": "k1"}

@@ -112,18 +112,11 @@ def test_jobs_survive_the_servers_kill_and_its_absence_is_told(tmp_path: Path) -
     calls: list[Callable[[], object]] = [
         ledger.ping,
         ledger.check,
-        ledger.counters,
         ledger.queues,
-        ledger.workers,
-        ledger.garbage,
         lambda: ledger.submit(new_job()),
         lambda: ledger.get(jobs[0].id),
         lambda: ledger.jobs("t"),
-        lambda: ledger.find_idempotent("t", "key"),
-        lambda: ledger.claim(jobs[0].id, 0, "w", "t"),
-        lambda: ledger.reap([]),
         lambda: ledger.ended(0),
-        lambda: ledger.settled(jobs[0].id),
     ]
     for call in calls:
         with pytest.raises(LedgerUnavailable):

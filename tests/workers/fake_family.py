@@ -16,6 +16,8 @@ class Fake(Predictor):
     def load(self, checkpoint: Checkpoint) -> None:
         if checkpoint.path.name == "broken":
             raise ValueError("no such layer: left_knee")
+        if (checkpoint.path / "away").exists():
+            raise ValueError("away")
         if checkpoint.path.name == "deadly":
             os.kill(os.getpid(), signal.SIGABRT)
 

@@ -228,6 +228,26 @@ def test_a_model_that_cannot_be_loaded_fails_its_tickets() -> None:
         process.close()
 
 
+def test_a_model_that_comes_back_fails_nobody(tmp_path: Path) -> None:
+    checkpoints = [Checkpoint("m", tmp_path, "r1")]
+    process = ModelProcess("tests.workers.fake_family:Fake", "cpu", checkpoints)
+    batcher = MicroBatcher(process)
+    try:
+        assert process.wait_ready(20)
+        (tmp_path / "away").touch()
+        process.kill()
+        ticket = batcher.submit("m", {}, 1, texts("a"))
+        while not process._failures:
+            time.sleep(0.01)
+        assert not ticket.wait(0.3)
+        (tmp_path / "away").unlink()
+        assert ticket.result().results
+        assert process.error is None
+    finally:
+        batcher.close()
+        process.close()
+
+
 def test_close_lets_the_short_ones_end_and_interrupts_the_rest(process: ModelProcess) -> None:
     batcher = MicroBatcher(process, patience_s=1)
     short = batcher.submit("m", {"steps": 2, "seconds": 0.1}, 1, texts("a"))

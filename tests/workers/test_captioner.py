@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image, ImageDraw
 
 from shared.errors import ModelNotAvailable, PredictionFailed
 from tests import checkpoints
 from tests.workers.families import Recorder, noise
 from workers.families.captioner import Captioner
+from workers.model_files import CHECKPOINTS
 from workers.predictor import Batch, Checkpoint
 
 KINDS = ["blip", "vit_gpt2", "git"]
@@ -69,6 +71,7 @@ def test_length_is_bounded_as_published_or_as_asked(captioner: Captioner, kind: 
 
     assert tokens(max_length=16) == 15  # the first one is given
     assert tokens(max_length=16, max_tokens=9) == 9
+    assert tokens(max_tokens=5000, min_length=0) <= 512
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -86,6 +89,20 @@ def test_every_token_is_reported_and_a_cancel_stops_at_once(
 def test_a_prompt_longer_than_the_model_is_refused(captioner: Captioner) -> None:
     with pytest.raises(PredictionFailed, match="longer than the 64 tokens"):
         captions(captioner, "git", [0], prompt="a " * 100)
+
+
+def test_the_shipped_one_says_what_it_sees() -> None:
+    folder = CHECKPOINTS / "tiny" / "captioner"
+    if not folder.is_dir():
+        pytest.skip("not trained yet")
+    captioner = Captioner("cpu")
+    captioner.load(Checkpoint("tiny", folder, "r"))
+    picture = Image.new("RGB", (300, 300), "white")
+    ImageDraw.Draw(picture).ellipse((60, 60, 240, 240), fill=(230, 30, 30))
+    for prompt in (None, "a large red"):
+        samples = [{"image": picture, "prompt": prompt}]
+        (result,) = captioner.predict(Batch("tiny", {}, 4, samples), Recorder())
+        assert result["text"] == "a large red circle on a white background"
 
 
 def test_any_size_of_picture_is_read(captioner: Captioner) -> None:

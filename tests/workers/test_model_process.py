@@ -142,7 +142,7 @@ def test_a_load_that_raises_tells_why() -> None:
 def test_a_death_while_loading_is_told_and_tried_again_later() -> None:
     process = ModelProcess(FAKE, "cpu", [Checkpoint("m", Path("deadly"), "r1")])
     try:
-        with pytest.raises(ModelProcessDied, match="SIGABRT while it loaded"):
+        with pytest.raises(ModelProcessDied, match="SIGABRT while loading"):
             process.wait_ready(20)
     finally:
         process.close()

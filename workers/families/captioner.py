@@ -116,7 +116,7 @@ class Captioner(Predictor):
             for name, ids in prompt.items()
         }
         options = generate_options(batch.params, loaded.model, *prompt.values())
-        stop = StopWhenCanceled(report, options.get("max_new_tokens") or options["max_length"])
+        stop = StopWhenCanceled(report, options["max_new_tokens"])
         tokens = loaded.model.generate(
             pixel_values=pixels, **inputs, **options, stopping_criteria=[stop]
         )
@@ -133,26 +133,16 @@ def generate_options(
 ) -> dict[str, Any]:
     """The arguments of `generate`; a limit on the caption's length does not count the prompt.
 
-    Raises PredictionFailed where prompt and caption do not fit the model.
+    Raises PredictionFailed where the prompt leaves no room for a caption.
     """
-    options = {name: value for name, value in params.items() if name != "max_tokens"}
-    length = len(prompt)
-    settings = model.generation_config
-    if "max_tokens" in params:
-        options.pop("max_length", None)
-        options["max_new_tokens"] = params["max_tokens"]
-        length += params["max_tokens"]
-    else:
-        most = options.get("max_length") or settings.max_length or MOST_TOKENS
-        length += most
-        options["max_length"] = length
+    given = max(1, len(prompt))  # tokens before the first one of the caption
     text = model.config.get_text_config(decoder=True)
-    positions = getattr(text, "max_position_embeddings", None) or length
-    if length > positions:
-        raise PredictionFailed(
-            f"the prompt ({len(prompt)} tokens) with its caption is longer than the "
-            f"{positions} tokens that the model can write"
-        )
+    room = (getattr(text, "max_position_embeddings", None) or 10**6) - given
+    if room < 1:
+        raise PredictionFailed(f"the prompt is longer than the {room + given} tokens of the model")
+    options = {name: value for name, value in params.items() if name != "max_tokens"}
+    published = options.pop("max_length", None) or model.generation_config.max_length or MOST_TOKENS
+    options["max_new_tokens"] = min(room, params.get("max_tokens") or published - 1)
     return options
 
 
