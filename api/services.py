@@ -8,7 +8,6 @@ from celery import Celery
 from flask import current_app
 
 from shared import queues
-from shared.errors import SettingsError
 from shared.ledger import Ledger
 from shared.models import Registry
 from shared.object_store import ObjectStore, S3ObjectStore
@@ -61,8 +60,7 @@ def connect(
 ) -> Services:
     """The services of these settings, or the given ones. Raises SettingsError."""
     registry = Registry.load(settings.models_dir)
-    if settings.profile not in registry.profiles:
-        raise SettingsError(f"IMAGEMILL_PROFILE: no such profile: {settings.profile}")
+    registry.profile(settings.profile)  # refuse a wrong one now
     ledger = ledger or Ledger.connect(settings)
     return Services(
         settings=settings,

@@ -168,7 +168,10 @@ class Stack:
             "s3_secret_key": joined["IMAGEMILL_S3_SECRET_KEY"],
             "pids": pids,
         }
-        files.write_stack(self._folder, info, {**self._settings.passed_on(), **joined})
+        try:
+            files.write_stack(self._folder, info, {**self._settings.passed_on(), **joined})
+        except OSError as error:  # a full disk must not end what still runs
+            say(f"cannot write {files.STACK_JSON}: {error.strerror}")
 
     def _stop(self) -> None:
         """First what takes and does work, the reaper, then what they all stand on."""

@@ -21,7 +21,7 @@ from deploy.ports import HOST, free_ports
 from deploy.supervisor import Part
 
 BUCKET = "imagemill"
-S3_PORTS = 5  # master, volume, filer, S3, admin
+S3_PORTS = ("master", "volume", "filer", "s3", "admin")  # consecutive ones, in this order
 GRPC_OFFSET = 10_000  # SeaweedFS's own convention
 
 
@@ -52,8 +52,8 @@ def valkey(name: str, folder: Path, env: Mapping[str, str], password: str, fsync
 
 def seaweedfs(folder: Path, env: Mapping[str, str], access_key: str, secret_key: str) -> "Server":
     """SeaweedFS with its S3 gateway; every request must be signed with the keys."""
-    master = free_ports(S3_PORTS, GRPC_OFFSET)
-    volume, filer, s3, admin = range(master + 1, master + S3_PORTS)
+    first = free_ports(len(S3_PORTS), GRPC_OFFSET)
+    port = {name: first + offset for offset, name in enumerate(S3_PORTS)}
     home = folder / "s3"
     for path in (home / "data", home / "tmp"):
         path.mkdir(parents=True, exist_ok=True)
@@ -61,11 +61,7 @@ def seaweedfs(folder: Path, env: Mapping[str, str], access_key: str, secret_key:
         "dir": "data",
         "ip": HOST,
         "ip.bind": HOST,
-        "master.port": master,
-        "volume.port": volume,
-        "filer.port": filer,
-        "s3.port": s3,
-        "admin.port": admin,
+        **{f"{name}.port": number for name, number in port.items()},
         "s3.port.iceberg": 0,
         "s3.port.lance": 0,
         "webdav": "false",
@@ -80,7 +76,7 @@ def seaweedfs(folder: Path, env: Mapping[str, str], access_key: str, secret_key:
     command = [_weed(), "-logtostderr=true", "mini", *(f"-{k}={v}" for k, v in options.items())]
     secrets = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
     limits = {"GOMEMLIMIT": "200MiB", "TMPDIR": str(home / "tmp")}
-    url = f"http://{HOST}:{s3}"
+    url = f"http://{HOST}:{port['s3']}"
     client = boto3.client(
         "s3",
         endpoint_url=url,
@@ -100,11 +96,18 @@ def seaweedfs(folder: Path, env: Mapping[str, str], access_key: str, secret_key:
         # Writing is the last thing that works after a start.
         try:
             client.put_object(Bucket=BUCKET, Key=".ready", Body=b"")
+            client.delete_object(Bucket=BUCKET, Key=".ready")
         except (BotoCoreError, ClientError):
             return False
         return True
 
-    return Server(Part("s3", command, {**env, **secrets, **limits}, home, probe, grace_s=5), url)
+    # Its inner servers talk through sockets that it makes in /tmp, whatever TMPDIR says.
+    sockets = [
+        Path(f"/tmp/seaweedfs-{name}-grpc-{number + GRPC_OFFSET}.sock")
+        for name, number in port.items()
+    ]
+    env = {**env, **secrets, **limits}
+    return Server(Part("s3", command, env, home, probe, grace_s=5, leaves=sockets), url)
 
 
 class Server:

@@ -34,12 +34,11 @@ class StackSettings(Settings):
     def chosen_families(self) -> tuple[str, ...]:
         """The families to start a worker for. Raises SettingsError."""
         registry = Registry.load(self.models_dir)
-        if self.profile not in registry.profiles:
-            raise SettingsError(f"{PREFIX}PROFILE: no such profile: {self.profile}")
+        profile = registry.profile(self.profile)
         for family in self.families:
             if family not in registry.families:
                 raise SettingsError(f"{PREFIX}FAMILIES: no such family: {family}")
-        return self.families or tuple(registry.profiles[self.profile])
+        return self.families or tuple(profile)
 
     def passed_on(self) -> dict[str, str]:
         """The caller's settings that a process joining the stack should have as well."""

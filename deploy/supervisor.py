@@ -6,6 +6,7 @@ One thread, which must be the main one: children are tied to the thread that sta
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class Part:
     probe: Callable[[int], bool] = lambda pid: True
     grace_s: float = 10.0  # between SIGTERM and SIGKILL
     pass_fds: Sequence[int] = ()
+    leaves: Sequence[Path] = ()  # what it does not clean up itself
 
 
 @dataclass
@@ -133,6 +135,8 @@ class Supervisor:
             time.sleep(TICK_S / 4)
         for running in group:
             self._running.pop(running.part.name)
+            for path in running.part.leaves:
+                path.unlink(missing_ok=True)
 
     def _launch(self, part: Part) -> Running:
         log = self._logs / f"{part.name}.log"
@@ -167,7 +171,8 @@ def _bound(log: Path) -> None:
     """Keep at most one full file and one before it. The writer has it open for appending, so
     that it goes on in the emptied file."""
     if log.stat().st_size > MAX_LOG_BYTES:
-        shutil.copyfile(log, log.with_suffix(".log.1"))
+        with suppress(OSError):  # a full disk is one more reason to empty it
+            shutil.copyfile(log, log.with_suffix(".log.1"))
         with log.open("r+b") as file:
             file.truncate()
 

@@ -89,6 +89,14 @@ class Registry:
     def get(self, family: str, name: str) -> Model | None:
         return self.models.get((family, name))
 
+    def profile(self, name: str) -> Mapping[str, str]:
+        """The default model of each family. Raises SettingsError."""
+        try:
+            return self.profiles[name]
+        except KeyError:
+            known = ", ".join(self.profiles)
+            raise SettingsError(f"IMAGEMILL_PROFILE: {name} is none of {known}") from None
+
     @cached_property
     def families(self) -> frozenset[str]:
         return frozenset(family for family, _ in self.models)
@@ -110,7 +118,7 @@ class ModelChoice:
             if registry.get(family, name) is None:
                 raise InvalidRequest.at(f"/models/{family}", f"no such model: {name}")
         self._registry = registry
-        self._names = {**registry.profiles[profile], **chosen}
+        self._names = {**registry.profile(profile), **chosen}
         self._priority = priority
 
     def model(self, family: str) -> Model:

@@ -20,11 +20,13 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from transformers import (
     BertTokenizer,
     BlipConfig,
     BlipForConditionalGeneration,
     BlipImageProcessorPil,
+    CLIPConfig,
     CLIPImageProcessorPil,
     CLIPTextConfig,
     CLIPTextModel,
@@ -44,7 +46,6 @@ from transformers import (
     VisionEncoderDecoderConfig,
     VisionEncoderDecoderModel,
     ViTConfig,
-    ViTImageProcessorPil,
 )
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -130,7 +131,7 @@ def blip(folder: Path, device: str = "cpu", **sizes: Any) -> Path:
 
 
 def vit_gpt2(folder: Path) -> Path:
-    """A ViT with a GPT-2 that has cross-attention; its settings left out, as published."""
+    """A ViT with a GPT-2 that has cross-attention; settings missing or old, as published."""
     torch.manual_seed(0)
     letters = [*LETTERS, "Ġ", "<|endoftext|>"]
     vocab = {token: number for number, token in enumerate(letters)}
@@ -147,14 +148,12 @@ def vit_gpt2(folder: Path) -> Path:
         VisionEncoderDecoderConfig.from_encoder_decoder_configs(vision, text)
     )
     model.config.decoder_start_token_id = end
-    save(
-        folder,
-        "cpu",
-        model,
-        GPT2Tokenizer(vocab=vocab, merges=[]),
-        ViTImageProcessorPil(size={"height": 32, "width": 32}),
-    )
+    save(folder, "cpu", model, GPT2Tokenizer(vocab=vocab, merges=[]))
     (folder / "generation_config.json").unlink(missing_ok=True)
+    settings = {"do_normalize": True, "do_resize": True, "resample": 2, "size": 32}
+    settings |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    settings |= {"feature_extractor_type": "ViTFeatureExtractor"}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
     return folder
 
 
@@ -332,6 +331,28 @@ def sd15(folder: Path, device: str = "cpu", **sizes: Any) -> Path:
         requires_safety_checker=False,
     )
     (pipe.to(torch.float16) if device != "cpu" else pipe).save_pretrained(folder)
+    return folder
+
+
+def with_safety_checker(folder: Path) -> Path:
+    """Add to a Stable Diffusion what the published one has, its old names included."""
+    StableDiffusionSafetyChecker(
+        CLIPConfig(
+            vision_config={"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+            | {"intermediate_size": 64, "image_size": 32, "patch_size": 8},
+            projection_dim=32,
+        )
+    ).save_pretrained(folder / "safety_checker")
+    (folder / "feature_extractor").mkdir()
+    settings = {"crop_size": 32, "size": 32, "do_center_crop": True, "do_convert_rgb": True}
+    settings |= {"do_normalize": True, "do_resize": True, "resample": 3}
+    settings |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    settings |= {"feature_extractor_type": "CLIPFeatureExtractor"}
+    (folder / "feature_extractor" / "preprocessor_config.json").write_text(json.dumps(settings))
+    index = json.loads((folder / "model_index.json").read_text())
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
+    (folder / "model_index.json").write_text(json.dumps(index))
     return folder
 
 

@@ -18,7 +18,7 @@ from celery.worker import state as celery_state
 
 from shared import logs
 from shared.contracts import Priority, WorkerRecord, queue_name
-from shared.errors import ImagemillError, LedgerUnavailable
+from shared.errors import ImagemillError, LedgerUnavailable, ModelNotAvailable
 from shared.ledger import Ledger
 from shared.models import Model, Registry
 from shared.object_store import S3ObjectStore
@@ -48,7 +48,10 @@ class Worker:
     def __init__(self, family: str, device: str, names: Sequence[str], settings: Settings) -> None:
         """Raises SettingsError and ModelNotAvailable before anything is started."""
         registry = Registry.load(settings.models_dir)
-        names = names or [registry.profiles[settings.profile][family]]
+        default = registry.profile(settings.profile).get(family)
+        if not names and default is None:
+            raise ModelNotAvailable(f"the profile has no {family}; name a model with --models")
+        names = names or [str(default)]
         self._models = [resolve_model(registry, family, name) for name in names]
         checkpoints = [checkpoint(model, settings.models_dir) for model in self._models]
         self._settings = settings

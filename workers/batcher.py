@@ -7,7 +7,6 @@ goes when, and whom a failure concerns.
 
 import itertools
 import json
-import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Any
 
+from shared import logs
 from shared.errors import (
     DeadlineExceeded,
     ImagemillError,
@@ -27,7 +27,7 @@ from shared.errors import (
 from workers.model_process import ModelNotReady, ModelProcess, Prediction
 from workers.predictor import Batch
 
-log = logging.getLogger("imagemill.batcher")
+log = logs.get(__name__)
 
 TICK_S = 0.1  # how often deadlines are looked at
 LINGER_S = {True: 0.02, False: 0.1}  # interactive or not: the wait for company in a batch
@@ -225,7 +225,7 @@ class MicroBatcher:
         except ImagemillError as error:
             self._isolate(group, error, final=len(group) == 1)
         except Exception as error:
-            log.exception("a batch of %s failed", batch.model)
+            log.exception("a batch failed", model=batch.model)
             self._fail([each.ticket for each in group], PredictionFailed(repr(error)))
         finally:
             with self._changed:
@@ -244,7 +244,7 @@ class MicroBatcher:
                 unwanted_since = now
                 self._process.cancel()  # again: the first may have come before the batch
             if now - unwanted_since >= self._patience_s:
-                log.warning("the model does not stop: killing its process")
+                log.warning("the model does not stop: its process is killed")
                 self._process.kill()
                 unwanted_since = now
 
@@ -281,7 +281,7 @@ class MicroBatcher:
             sample.alone = True
             sample.size = size or sample.size
         if wanted := self._again(group):
-            log.warning("%s: %d samples are tried one by one", error, wanted)
+            log.warning("samples are tried one by one", samples=wanted, error=error.message)
 
     def _again(self, group: list[_Sample]) -> int:
         """Put the samples that are still wanted back in the queue; tells how many."""

@@ -7,7 +7,6 @@ queues, storage or jobs. `ModelProcess` starts it, with CUDA_VISIBLE_DEVICES in 
 
 import ctypes
 import gc
-import logging
 import os
 import queue
 import signal
@@ -16,6 +15,7 @@ import threading
 import time
 from multiprocessing.connection import Connection
 
+from shared import logs
 from shared.errors import ImagemillError, ModelNotAvailable, OutOfMemory, PredictionFailed
 from workers.model_events import (
     Cancel,
@@ -30,7 +30,7 @@ from workers.model_events import (
 )
 from workers.predictor import Predictor, load_predictor
 
-log = logging.getLogger("imagemill.model")
+log = logs.get(__name__)
 
 PROGRESS_S = 0.05  # between two reports; a language model's steps take less
 PR_SET_PDEATHSIG = 1
@@ -69,7 +69,7 @@ class ModelMain:
             for checkpoint in load.checkpoints:
                 predictor.load(checkpoint)
         except Exception as error:
-            log.exception("cannot load %s", [each.model for each in load.checkpoints])
+            log.exception("cannot load", models=[each.model for each in load.checkpoints])
             self.send(LoadFailed(load_error(error)))
             return
         self.send(Loaded())
@@ -84,7 +84,7 @@ class ModelMain:
         try:
             results = predictor.predict(order.batch, BatchMonitor(self, order.number))
         except Exception as error:
-            log.exception("a batch of %s failed", order.batch.model)
+            log.exception("a batch failed", model=order.batch.model)
             if "CUDA error" in str(error):
                 # The device's context is lost for good; a new process gets a new one.
                 os._exit(1)
@@ -143,7 +143,7 @@ def end_with(parent: int) -> None:
 def main() -> None:
     fd, parent = (int(argument) for argument in sys.argv[3:5])
     end_with(parent)
-    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logs.configure()
     ModelMain(Connection(fd)).run()
 
 

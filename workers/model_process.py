@@ -6,7 +6,6 @@ ends a child when the *thread* that started it ends, so no passing thread may do
 """
 
 import itertools
-import logging
 import os
 import signal
 import socket
@@ -21,6 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from shared import logs
 from shared.errors import ImagemillError, ModelProcessDied
 from workers.model_events import (
     Cancel,
@@ -34,7 +34,7 @@ from workers.model_events import (
 )
 from workers.predictor import Batch, Checkpoint
 
-log = logging.getLogger("imagemill.model_process")
+log = logs.get(__name__)
 
 ROOT = Path(__file__).parents[1]
 MAX_BACKOFF_S = 30.0
@@ -186,10 +186,14 @@ class ModelProcess:
                 stdout=2,  # all that a library prints belongs to the log
             )
             self._process, self._connection = process, connection
-        with suppress(EOFError, OSError):
+        try:
             connection.send(self._load)
             while True:
                 self._handle(connection.recv())
+        except (EOFError, OSError):
+            pass  # it has ended
+        except Exception:
+            log.exception("an answer that cannot be read")
         process.kill()  # it has closed the pipe: whatever is left of it is of no use
         self._ended(process.wait())
         connection.close()
@@ -204,7 +208,7 @@ class ModelProcess:
         elif isinstance(event, LoadFailed):
             self._load_error = event.error
         elif running is None or running.number != event.number:
-            log.warning("an answer to no question: %s", event)
+            log.warning("an answer to no question", answer=event)
         elif isinstance(event, Progress):
             running.on_progress(event.done, event.total, event.message)
         else:
@@ -230,7 +234,7 @@ class ModelProcess:
             self._load_error = None
             self._changed.notify_all()
         if not self._closing.is_set():
-            log.error("%s", reason)
+            log.error("the model process ended", error=reason.message, family=self.family)
         if running:
             running.future.set_exception(died)
 

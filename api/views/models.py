@@ -17,7 +17,7 @@ def listing() -> Response:
     settings = services().settings
     served = {(w.family, name) for w in services().ledger.workers() for name in w.models}
     registry = services().registry.including(served)
-    defaults = registry.profiles[settings.profile]
+    defaults = registry.profile(settings.profile)
     return reply(
         schemas.ModelList(
             data=[

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import boto3
@@ -281,7 +282,26 @@ def test_the_api_comes_back_at_its_address(stack):
     until(lambda: stack.pids.get("web", before) != before, "a new pid in stack.json")
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_long_wait_ends_when_the_api_is_stopped(stack):
+    before = stack.pids["web"]
+    slow = {"kind": "generate", "input": {"prompt": "a red circle", "steps": 1000}}
+    request = urllib.request.Request(
+        f"{stack.api_url}/v1/jobs",
+        json.dumps(slow).encode(),
+        {"Content-Type": "application/json", "Prefer": "wait=60"},
+    )
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(lambda: json.load(urllib.request.urlopen(request)))
+        until(lambda: get_json(f"{stack.api_url}/v1/jobs?status=running")["data"], "a running job")
+        os.kill(before, signal.SIGTERM)
+        job = answer.result(timeout=10)
+    assert job["status"] in ("queued", "running"), job
+    until(lambda: stack.pids.get("web", before) != before, "a new pid in stack.json")
+    cancel = urllib.request.Request(f"{stack.api_url}/v1/jobs/{job['id']}/cancel", method="POST")
+    urllib.request.urlopen(cancel).close()
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])  # SIGTERM: with two stacks
 def test_nothing_is_left_of_a_whole_stack(tmp_path, end):
     with StackHandle(tmp_path, ONE_FAMILY) as stack:
         (worker,) = get_json(f"{stack.api_url}/v1/workers")["data"]

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from shared.errors import InvalidImage
 from workers.predictor import Batch, Checkpoint, Predictor, StepMonitor
 
@@ -35,6 +37,8 @@ class Fake(Predictor):
         return [
             {
                 "text": sample.get("text", ""),
+                "prompt": sample.get("prompt"),
+                "image": Image.new("RGB", (8, 8), (sample.get("seed", 0), 0, 0)),
                 "company": texts,
                 "computed": len(batch.padded),
                 "at": time.monotonic(),
@@ -45,7 +49,7 @@ class Fake(Predictor):
         ]
 
     def _obey(self, sample: Any, batch: Batch) -> None:
-        do = sample.get("do")
+        do = sample.get("do") or sample.get("text", "").partition("do: ")[2]
         if do == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if do == "die once" and not Path(sample["file"]).exists():

@@ -174,6 +174,15 @@ def test_pickled_weights_are_not_loaded(diffuser: Diffuser, tmp_path: Path) -> N
         diffuser.load(Checkpoint("x", tmp_path, "r"))
 
 
+def test_the_published_safety_checker_is_loaded(tmp_path: Path) -> None:
+    checkpoints.with_safety_checker(checkpoints.sd15(tmp_path))
+    diffuser = Diffuser("cpu")
+    diffuser.load(Checkpoint("x", tmp_path, "r"))
+    assert diffuser._pipelines["x", "text-to-image"].safety_checker is not None
+    assert draw(diffuser, "x", [sample(1)])[0].size == (32, 32)
+    assert draw(diffuser, "x", [sample(1, image=noise(1))], **IMAGE)[0].size == (32, 32)
+
+
 def test_another_scheduler_comes_with_the_checkpoint(tmp_path: Path) -> None:
     checkpoints.sd15(tmp_path)
     EulerDiscreteScheduler().save_pretrained(tmp_path / "scheduler")

@@ -4,6 +4,7 @@ The target language is asked for as the multilingual Marian models of Helsinki-N
 before the source: ">>ara<< a large red circle on a white background".
 """
 
+import io
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,10 @@ def tokenizer(folder: Path) -> MarianTokenizer:
     """
     folder.mkdir(parents=True, exist_ok=True)
     texts = [caption(scene, language) for scene in all_scenes() for language in LANGUAGES]
-    prefix = folder / "source"
+    model = io.BytesIO()  # a file's path would be written into the model
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(texts),
-        model_prefix=str(prefix),
+        model_writer=model,
         model_type="bpe",
         vocab_size=VOCABULARY,
         character_coverage=1.0,
@@ -52,15 +53,12 @@ def tokenizer(folder: Path) -> MarianTokenizer:
         unk_id=1,
         minloglevel=2,
     )
-    pieces = sentencepiece.SentencePieceProcessor(model_file=f"{prefix}.model")
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     names = [pieces.id_to_piece(number) for number in range(pieces.get_piece_size())]
     vocab = {name: number for number, name in enumerate([*names, *TOKENS.values(), "<pad>"])}
     write_json(vocab, folder / "vocab.json")
-    model = prefix.with_suffix(".model").read_bytes()
     for name in ("source.spm", "target.spm"):
-        (folder / name).write_bytes(model)
-    prefix.with_suffix(".model").unlink()
-    prefix.with_suffix(".vocab").unlink()
+        (folder / name).write_bytes(model.getvalue())
     return MarianTokenizer(
         source_spm=str(folder / "source.spm"),
         target_spm=str(folder / "target.spm"),

@@ -1,0 +1,285 @@
+"""The life of a step: real batcher and model process, the ledger's and the store's twins."""
+
+import hashlib
+import io
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from shared.contracts import FileRecord, JobStatus, NewJob, Priority, Step, StepStatus, new_id
+from shared.images import read_recipe
+from shared.settings import Settings
+from shared.testing.ledger import MemoryLedger
+from shared.testing.object_store import MemoryObjectStore
+from workers.batcher import MicroBatcher
+from workers.leases import LeaseKeeper
+from workers.step_task import StepRunner, retry_delay_s
+
+QUEUE = "1-interactive.translator.m"
+SLOW = {"steps": 40, "seconds": 0.05}
+
+
+class World:
+    """One worker and what it works with."""
+
+    def __init__(self, batcher: MicroBatcher) -> None:
+        self.settings = Settings(lease_s=1.5, max_attempts=2)
+        self.ledger = MemoryLedger(self.settings)
+        self.store = MemoryObjectStore()
+        self.keeper = LeaseKeeper(self.ledger, self.settings)
+        self.runner = StepRunner(
+            "w",
+            self.settings,
+            self.ledger,
+            self.store,
+            batcher,
+            self.keeper,
+            lambda queue: None,
+        )
+
+    def submit(
+        self,
+        kind: str = "translate",
+        family: str = "translator",
+        params: dict[str, Any] | None = None,
+        deadline_s: float | None = None,
+        files: tuple[str, ...] = (),
+        **given: Any,
+    ) -> str:
+        """A published job of one step."""
+        step = Step(
+            name={"translate": "translate", "caption": "caption", "generate": "diffuse"}[kind],
+            family=family,
+            model="m",
+            params=params or {},
+            batch_class=2,
+        )
+        job = NewJob(
+            id=new_id("job"),
+            tenant="t",
+            kind=kind,
+            priority=Priority.INTERACTIVE,
+            input=given or {"text": "hello"},
+            steps=(step,),
+            files=files,
+            deadline_s=deadline_s,
+            retention_s=1000,
+        )
+        self.ledger.submit(job)
+        self.ledger.admit(step.queue(job.priority))
+        return job.id
+
+    def upload(self, data: bytes) -> str:
+        """A file of these bytes."""
+        file_id = new_id("file")
+        self.store.put(f"files/{file_id}", data, "image/png")
+        self.ledger.put_file(
+            FileRecord(
+                id=file_id,
+                tenant="t",
+                purpose="image",
+                key=f"files/{file_id}",
+                bytes=len(data),
+                sha256=hashlib.sha256(data).hexdigest(),
+                media_type="image/png",
+                created_at=0,
+                expires_at=10**12,
+            )
+        )
+        return file_id
+
+    def start(self, job_id: str) -> threading.Thread:
+        """Run the step in a thread, until the model is at work."""
+        thread = threading.Thread(target=self.runner.run, args=(job_id, 0))
+        thread.start()
+        until(lambda: self.ledger.get(job_id).progress > 0)
+        return thread
+
+
+def until(condition: Callable[[], Any]) -> None:
+    limit = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def png() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 10), "red").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def world(batcher: MicroBatcher) -> Iterator[World]:
+    world = World(batcher)
+    yield world
+    world.keeper.close()
+
+
+def test_a_step_is_claimed_run_committed_and_leaves_a_manifest(world: World) -> None:
+    job_id = world.submit()
+    assert world.runner.run(job_id, 0)
+    job = world.ledger.get(job_id)
+    assert job.status is JobStatus.SUCCEEDED
+    assert job.outputs == {"translation": "hello"}
+    output = job.steps[0].output
+    assert output is not None
+    assert (output.revision, output.batch_class) == ("r1", 2)
+    manifest = json.loads(world.store.get(f"jobs/{job_id}/manifest.json"))
+    assert manifest["status"] == "succeeded"
+    assert world.ledger.ended(0) == []
+
+
+def test_a_second_message_runs_nothing(world: World) -> None:
+    job_id = world.submit()
+    world.runner.run(job_id, 0)
+    assert not world.runner.run(job_id, 0)
+    assert not world.runner.run("job_unknown", 0)
+    assert world.ledger.counters()["commits"] == 1
+
+
+def test_a_picture_is_fetched_and_decoded(world: World) -> None:
+    file_id = world.upload(png())
+    job_id = world.submit("caption", "captioner", files=(file_id,), image=file_id)
+    world.runner.run(job_id, 0)
+    assert world.ledger.get(job_id).status is JobStatus.SUCCEEDED
+
+
+def test_each_picture_is_stored_under_the_fence_with_its_recipe(world: World) -> None:
+    job_id = world.submit("generate", "diffuser", {"steps": 3}, prompt="a cat", n=3, seed=5)
+    world.runner.run(job_id, 0)
+    artifacts = world.ledger.get(job_id).artifacts
+    assert [artifact.seed for artifact in artifacts] == [5, 6, 7]
+    for index, artifact in enumerate(artifacts):
+        assert artifact.key == f"jobs/{job_id}/0-diffuse/a1/image-{index}.png"
+        data = world.store.get(artifact.key, sha256=artifact.sha256, size=artifact.bytes)
+        assert Image.open(io.BytesIO(data)).getpixel((0, 0)) == (5 + index, 0, 0)
+        assert read_recipe(data) == {
+            "kind": "generate",
+            "models": {"diffuser": {"model": "m", "revision": "r1"}},
+            "prompt": "a cat",
+            "negative_prompt": None,
+            "parameters": {"steps": 3},
+            "seed": 5 + index,
+        }
+        assert world.store.metadata[artifact.key]["job-id"] == job_id
+
+
+def test_a_picture_that_cannot_be_read_fails_the_job(world: World) -> None:
+    file_id = world.upload(png()[:40])
+    job_id = world.submit("caption", "captioner", files=(file_id,), image=file_id)
+    assert not world.runner.run(job_id, 0)
+    error = world.ledger.get(job_id).error
+    assert error is not None
+    assert (error.code, error.step) == ("invalid_image", "caption")
+
+
+def test_an_absent_store_is_waited_for_at_no_cost_of_an_attempt(world: World) -> None:
+    file_id = world.upload(png())
+    job_id = world.submit("caption", "captioner", files=(file_id,), image=file_id)
+    world.store.down = True
+    for _ in range(3):
+        assert not world.runner.run(job_id, 0)
+        job = world.ledger.get(job_id)
+        assert job.steps[0].status is StepStatus.QUEUED
+        world.ledger.advance(60_000)
+        world.ledger.reap([])
+    world.store.down = False
+    world.runner.run(job_id, 0)
+    assert world.ledger.get(job_id).status is JobStatus.SUCCEEDED
+
+
+def test_a_cancel_stops_the_model(world: World, tmp_path: Any) -> None:
+    job_id = world.submit(params={**SLOW, "stopped": str(tmp_path / "at")})
+    thread = world.start(job_id)
+    world.ledger.cancel(job_id)
+    thread.join(10)
+    assert world.ledger.get(job_id).status is JobStatus.CANCELED
+    until((tmp_path / "at").exists)
+    assert int((tmp_path / "at").read_text()) < 40
+
+
+def test_a_deadline_that_passes_while_it_runs_fails_the_job(world: World, tmp_path: Any) -> None:
+    job_id = world.submit(params={**SLOW, "stopped": str(tmp_path / "at")}, deadline_s=1000)
+    thread = world.start(job_id)
+    world.ledger.advance(1_000_000)
+    thread.join(10)
+    error = world.ledger.get(job_id).error
+    assert error is not None
+    assert error.code == "deadline_exceeded"
+
+
+def test_a_lease_that_another_worker_took_is_left_to_it(world: World, tmp_path: Any) -> None:
+    job_id = world.submit(params={**SLOW, "stopped": str(tmp_path / "at")})
+    thread = world.start(job_id)
+    with world.ledger._lock:  # the keeper renews: let no renewal come in between
+        world.ledger.advance(2000)
+        world.ledger.reap([])
+        world.ledger.admit(QUEUE)
+        taken = world.ledger.claim(job_id, 0, "other", "t2")
+    assert (taken.state, taken.fence) == ("ok", 2)
+    thread.join(10)
+    job = world.ledger.get(job_id)
+    assert (job.status, job.fence) == (JobStatus.RUNNING, 2)
+    assert world.ledger.counters().get("commits", 0) == 0
+
+
+def test_a_step_that_kills_its_model_process_is_poison_in_the_end(world: World) -> None:
+    job_id = world.submit(text="do: die")
+    for _ in range(2):
+        assert not world.runner.run(job_id, 0)
+        world.ledger.advance(60_000)
+        world.ledger.reap([])
+    error = world.ledger.get(job_id).error
+    assert error is not None
+    assert error.code == "poison"
+    assert "SIGKILL" in error.message
+    assert world.ledger.get(job_id).steps[0].attempts == 2
+
+
+def test_a_step_that_raises_fails_at_once(world: World) -> None:
+    job_id = world.submit(text="do: raise")
+    world.runner.run(job_id, 0)
+    error = world.ledger.get(job_id).error
+    assert error is not None
+    assert (error.code, "too green" in error.message) == ("prediction_failed", True)
+
+
+def test_a_worker_that_closes_releases_its_step(world: World, batcher: MicroBatcher) -> None:
+    job_id = world.submit(params=SLOW)
+    thread = world.start(job_id)
+    batcher.close(0)
+    thread.join(10)
+    job = world.ledger.get(job_id)
+    assert job.steps[0].status is StepStatus.QUEUED
+    assert world.ledger.counters()["released"] == 1
+    assert [p.job_id for p in world.ledger.admit(QUEUE)] == [job_id]
+
+
+def test_a_ledger_that_is_away_at_the_end_is_waited_for(world: World) -> None:
+    job_id = world.submit(params={"steps": 30, "seconds": 0.05})
+    thread = world.start(job_id)
+    world.ledger.down = True
+    time.sleep(1.5)
+    world.ledger.down = False
+    thread.join(10)
+    assert world.ledger.get(job_id).status is JobStatus.SUCCEEDED
+
+
+def test_a_lease_is_kept_while_the_step_runs(world: World) -> None:
+    job_id = world.submit(params={"steps": 60, "seconds": 0.05})  # twice the lease
+    thread = world.start(job_id)
+    while thread.is_alive():
+        world.ledger.reap([])
+        thread.join(0.05)
+    job = world.ledger.get(job_id)
+    assert (job.status, job.fence) == (JobStatus.SUCCEEDED, 1)
+
+
+def test_the_pause_before_a_retry_grows() -> None:
+    assert [retry_delay_s(attempt) for attempt in (1, 2, 3)] == [1, 2, 4]
