@@ -203,6 +203,7 @@ def test_a_call_deals_with_a_bounded_number_oldest_first(world: World) -> None:
 def test_a_long_backlog_does_not_keep_the_reaper_from_expired_leases(world: World) -> None:
     for _ in range(20):
         world.submit()
+    world.advance(1)
     leased, _ = world.lease(priority=Priority.BULK)
     world.advance(LEASE_MS)
     world.ledger.reap([], limit=1)

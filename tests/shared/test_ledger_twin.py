@@ -196,6 +196,6 @@ def test_the_twin_and_the_server_agree(settings: Settings, ledger_client: redis.
     run_state_machine_as_test(
         Machine,
         settings=hypothesis.settings(
-            max_examples=30, stateful_step_count=40, deadline=None, derandomize=True, database=None
+            max_examples=20, stateful_step_count=40, deadline=None, derandomize=True, database=None
         ),
     )
