@@ -399,7 +399,7 @@ class Ledger:
             counts = pipe.execute()
         return {name: counts[2 * i] + counts[2 * i + 1] for i, name in enumerate(names)}
 
-    def reap(self, idle: Iterable[str], limit: int = 100) -> list[Publication]:
+    def reap(self, idle: Iterable[str], limit: int = 1000) -> list[Publication]:
         """REAP: deal with what is overdue; `idle` are the queues that the broker has empty."""
         rows = self._run("reap", limit, PUBLISH_GRACE_MS, self._settings.max_attempts, *idle)
         return [_publication(row) for row in rows]

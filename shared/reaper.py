@@ -77,6 +77,8 @@ class Reaper:
                 self.sweep()
             except ImagemillError as error:
                 log.warning("sweep failed", code=error.code, error=error.message)
+            except Exception:  # one bad record must not keep all others from being looked after
+                log.exception("sweep failed")
 
 
 def main() -> None:
@@ -88,9 +90,10 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    Reaper(broker_app(settings), Ledger.connect(settings), S3ObjectStore(settings), settings).run(
-        stop
-    )
+    ledger = Ledger.connect(settings)
+    # Sweeps must go on while S3 is away: what waits for it is tried again at the next one.
+    store = S3ObjectStore(settings, retry_s=1.0)
+    Reaper(broker_app(settings), ledger, store, settings).run(stop)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ PREFIX = "IMAGEMILL_"
 class Settings(BaseSettings):
     """Every setting with a default that fits one machine. Times are in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", allow_inf_nan=False)
 
     ledger_url: str = "redis://127.0.0.1:6379/0"
     broker_url: str = "redis://127.0.0.1:6380/0"

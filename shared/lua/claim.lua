@@ -5,7 +5,7 @@
 local id, step, worker, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local lease_ms, step_timeout_ms = tonumber(ARGV[5]), tonumber(ARGV[6])
 
-local current, phase, cancel, claim = get(id, 'step', 'phase', 'cancel', 'claim')
+local current, phase, claim = get(id, 'step', 'phase', 'claim')
 if not current then return {'gone'} end
 if phase == 'ended' then return {'terminal'} end
 if tonumber(step) < tonumber(current) then
@@ -18,10 +18,7 @@ if phase == 'leased' then
   local fence, attempt = get(id, 'fence', 'attempt')
   return {'ok', tonumber(fence), tonumber(attempt)}
 end
-if cancel then
-  finish(id, 'canceled', nil)
-  return {'terminal'}
-end
+if phase == 'delayed' then return {'busy'} end -- the retry timer rings when it is time
 if overdue(id) then return {'terminal'} end
 
 local queue = queue_of(id, step)

@@ -218,7 +218,7 @@ class MemoryLedger(Ledger):
             return Claim("stale", next_unclaimed=unclaimed)
         if job.phase == "leased" and (step, token) == (job.current, job.token):
             return Claim("ok", job.fence, job.attempt)
-        if job.phase == "leased" or step > job.current:
+        if job.phase in ("leased", "delayed") or step > job.current:
             return Claim("busy")
         if state.overdue(job):
             return Claim("terminal")
@@ -314,7 +314,7 @@ class MemoryLedger(Ledger):
             for name in sorted(state.queues)
         }
 
-    def reap(self, idle: Iterable[str], limit: int = 100) -> list[Publication]:
+    def reap(self, idle: Iterable[str], limit: int = 1000) -> list[Publication]:
         state, empty = self._state, set(idle)
         due = [job for job in state.jobs.values() if job.phase != "ended" and job.due <= state.now]
         again = [

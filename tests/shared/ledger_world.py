@@ -186,6 +186,11 @@ class World:
         assert claim.state == "ok"
         return job_id, claim.fence
 
+    def ring_retries(self) -> None:
+        """Let the pause before every retry pass."""
+        self.advance(10_000)
+        self.ledger.reap([])
+
     def finish(self, *families: str, **fields: Any) -> str:
         """A job that succeeded."""
         job_id = self.publish(*families, **fields)

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -6,6 +7,9 @@ import pytest
 from workers.batcher import MicroBatcher
 from workers.model_process import ModelProcess
 from workers.predictor import Checkpoint
+
+# Before torch is imported: on a busy machine two threads of a tiny model wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 FAKE = "tests.workers.fake_family:Fake"
 
