@@ -24,7 +24,7 @@ keepalive = 30
 # does not end long waits; on SIGTERM they are answered at once (see api.shutdown), and what is
 # left is cut off after `graceful_timeout`.
 timeout = 60
-graceful_timeout = 5
+graceful_timeout = 10
 
 accesslog = None
 control_socket_disable = True

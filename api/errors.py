@@ -88,6 +88,9 @@ def _pointer(loc: tuple[int | str, ...], data: Any, kind: str) -> str:
 
 def refuse_parameters(error: ValidationError) -> Response:
     """For the framework: a query or header that does not fit."""
+    named = {str(part) for entry in error.errors() for part in entry["loc"]}
+    if named & set(request.headers.keys()):
+        raise invalid(error, dict(request.headers), "/headers") from None
     raise invalid(error, dict(request.args), "/query") from None
 
 

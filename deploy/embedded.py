@@ -137,7 +137,7 @@ class Stack:
         def probe(pid: int) -> bool:
             return bool(get_json(f"{self.api_url}/readyz"))
 
-        return Part("web", command, env, ROOT, probe, grace_s=10, pass_fds=[descriptor])
+        return Part("web", command, env, ROOT, probe, grace_s=15, pass_fds=[descriptor])
 
     def _worker(self, env: Mapping[str, str], family: str) -> Part:
         command = [sys.executable, "-m", "workers", "--family", family, "--device", "cpu"]

@@ -209,11 +209,13 @@ class WorkerRecord(Frozen):
 class ImageInput:
     """A picture among a sample's data that the worker fetches and decodes before the call.
 
-    With `size` (width, height) it is resized too, so that the model process is spared the work.
+    It is made no larger than the model has use for, which spares the model process the work:
+    resized to `size` (width, height), or shrunk until no side is over `longest`.
     """
 
     file_id: str
     size: tuple[int, int] | None = None
+    longest: int | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from shared.contracts import ImageInput, ImageOutput, Produced, Sample, Step
 from shared.kind import Stage
 from shared.models import ModelChoice
 
+CAPTION_PIXELS = 1024  # captioners look at 224 to 480 pixels a side
+
 
 @dataclass(frozen=True)
 class CaptionStage(Stage):
@@ -22,7 +24,8 @@ class CaptionStage(Stage):
         return models.step(self.name, "captioner", max_tokens=self.max_tokens)
 
     def samples(self, step: Step, outputs: Mapping[str, Any]) -> Sequence[Sample]:
-        return [Sample({"image": ImageInput(self.image), "prompt": self.prompt})]
+        image = ImageInput(self.image, longest=CAPTION_PIXELS)
+        return [Sample({"image": image, "prompt": self.prompt})]
 
     def produce(self, results: Sequence[Mapping[str, Any]]) -> Produced:
         return Produced({"caption": results[0]["text"]})

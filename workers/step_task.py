@@ -134,6 +134,8 @@ class StepRunner:
                 picture = decode(data, self._settings.max_pixels)
                 if item.size:
                     picture = picture.resize(item.size, Image.Resampling.BICUBIC)
+                if item.longest:
+                    picture.thumbnail((item.longest, item.longest), Image.Resampling.BICUBIC)
                 pictures[item] = picture
             return pictures[item]
 
@@ -203,18 +205,19 @@ class StepRunner:
         )
 
     def _persist(self, tell: Callable[[], Outcome]) -> Outcome:
-        """Tell the ledger, waiting for it as long as the lease may still be good."""
-        give_up = time.monotonic() + self._settings.lease_s
+        """Tell the ledger, waiting for it beyond the lease: while it is away nobody else can
+        take the step either."""
+        give_up = time.monotonic() + 2 * self._settings.lease_s
         pause = 0.1
         while True:
             try:
                 return tell()
             except LedgerUnavailable as error:
-                if time.monotonic() + pause > give_up:
+                if time.monotonic() > give_up:
                     log.warning("left to the reaper", error=error.message)
                     return "fenced"
                 time.sleep(pause)
-                pause = min(2 * pause, 2.0)
+                pause = min(2 * pause, 1.0)
 
     def _settle(self, job_id: str) -> None:
         try:

@@ -38,7 +38,7 @@ class SubmitHeaders(PollHeaders):
     key: str | None = Field(
         default=None,
         alias="Idempotency-Key",
-        pattern=r"^[\x21-\x7e]{1,255}$",
+        pattern=r"^[\x20-\x7e]{1,255}$",
         description="Repeating a request with its key gives the same job, for 24 hours.",
     )
 

@@ -294,7 +294,7 @@ def test_a_long_wait_ends_when_the_api_is_stopped(stack):
         answer = pool.submit(lambda: json.load(urllib.request.urlopen(request)))
         until(lambda: get_json(f"{stack.api_url}/v1/jobs?status=running")["data"], "a running job")
         os.kill(before, signal.SIGTERM)
-        job = answer.result(timeout=10)
+        job = answer.result(timeout=20)
     assert job["status"] in ("queued", "running"), job
     until(lambda: stack.pids.get("web", before) != before, "a new pid in stack.json")
     cancel = urllib.request.Request(f"{stack.api_url}/v1/jobs/{job['id']}/cancel", method="POST")

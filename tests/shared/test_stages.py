@@ -18,7 +18,7 @@ def data(stage: Any, **outputs: Any) -> list[dict[str, Any]]:
 
 def test_a_caption_is_one_sample() -> None:
     stage = CaptionStage("file_1", prompt="a picture of")
-    assert data(stage) == [{"image": ImageInput("file_1"), "prompt": "a picture of"}]
+    assert data(stage) == [{"image": ImageInput("file_1", longest=1024), "prompt": "a picture of"}]
     assert stage.produce([{"text": "a red circle"}]) == Produced({"caption": "a red circle"})
 
 

@@ -36,7 +36,7 @@ class Fake(Predictor):
         texts = [sample.get("text", "") for sample in batch.samples]
         return [
             {
-                "text": sample.get("text", ""),
+                "text": sample.get("text") or described(sample.get("image")),
                 "prompt": sample.get("prompt"),
                 "image": Image.new("RGB", (8, 8), (sample.get("seed", 0), 0, 0)),
                 "company": texts,
@@ -69,3 +69,7 @@ class Fake(Predictor):
             raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
         if do == "hang":
             time.sleep(600)
+
+
+def described(image: Image.Image | None) -> str:
+    return f"{image.mode} {image.width}x{image.height}" if image else ""

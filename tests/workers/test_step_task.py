@@ -108,9 +108,9 @@ def until(condition: Callable[[], Any]) -> None:
         time.sleep(0.01)
 
 
-def png() -> bytes:
+def png(size: tuple[int, int] = (20, 10)) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (20, 10), "red").save(buffer, "PNG")
+    Image.new("RGB", size, "red").save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -143,11 +143,12 @@ def test_a_second_message_runs_nothing(world: World) -> None:
     assert world.ledger.counters()["commits"] == 1
 
 
-def test_a_picture_is_fetched_and_decoded(world: World) -> None:
-    file_id = world.upload(png())
+@pytest.mark.parametrize(("given", "seen"), [((20, 10), (20, 10)), ((3000, 1500), (1024, 512))])
+def test_a_picture_is_fetched_decoded_and_shrunk(world: World, given: Any, seen: Any) -> None:
+    file_id = world.upload(png(given))
     job_id = world.submit("caption", "captioner", files=(file_id,), image=file_id)
     world.runner.run(job_id, 0)
-    assert world.ledger.get(job_id).status is JobStatus.SUCCEEDED
+    assert world.ledger.get(job_id).outputs == {"caption": f"RGB {seen[0]}x{seen[1]}"}
 
 
 def test_each_picture_is_stored_under_the_fence_with_its_recipe(world: World) -> None:

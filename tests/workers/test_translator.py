@@ -7,8 +7,9 @@ import pytest
 from shared.errors import ModelNotAvailable, PredictionFailed
 from tests import checkpoints
 from tests.workers.families import Recorder
-from workers.families.translator import PIECE, Translator, pieces_of
+from workers.families.translator import Translator, cut
 from workers.model_files import CHECKPOINTS
+from workers.pieces import PIECE, pieces_of
 from workers.predictor import Batch, Checkpoint
 
 TARGETS = (">>ara<<", ">>fra<<")
@@ -97,22 +98,17 @@ def test_an_unknown_language_is_named(translator: Translator, model: str) -> Non
 
 @pytest.mark.parametrize("model", ["nllb", "marian"])
 def test_a_long_text_is_translated_whole(translator: Translator, model: str) -> None:
-    text = "the end of it. " * 60 + "\n\n  " + "w" * 700 + "\nlast"
+    lines = ["the end of it. " * 60, "\n\n  ", "w" * 700, "\n", "last"]
     loaded = translator._models[model]
-    encoded = []
-    original = loaded.encode
-
-    def encode(text: str, source: str, target: str) -> list[int]:
-        tokens = original(text, source, target)
-        encoded.append((text, len(tokens)))
-        return tokens
-
-    lines = text.split("\n")
-    object.__setattr__(loaded, "encode", encode)
-    (written,) = translate(translator, model, [sample(text)], size=8)
-    object.__delattr__(loaded, "encode")
-    assert max(count for _, count in encoded if count < loaded.limit) < loaded.limit
-    assert written.count("\n") == text.count("\n") == len(lines) - 1
+    pieces = list(cut(loaded, 0, lines, "eng_Latn", "arb_Arab"))
+    assert {piece.line for piece in pieces} == {0, 2, 4}
+    assert all(len(piece.tokens) < piece.key[2] <= loaded.limit for piece in pieces)
+    read = loaded.tokenizer.batch_decode(
+        [piece.tokens for piece in pieces], skip_special_tokens=True
+    )
+    assert "".join("".join(read).split()) == "".join("".join(lines).split())
+    (written,) = translate(translator, model, [sample("".join(lines))], size=8)
+    assert written.count("\n") == 3
 
 
 def test_pieces_lose_nothing_and_fit() -> None:

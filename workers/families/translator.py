@@ -24,6 +24,7 @@ from transformers.utils import logging
 from shared.errors import ModelNotAvailable, PredictionFailed
 from shared.languages import names
 from workers.generation import StopWhenCanceled
+from workers.pieces import pieces_of
 from workers.predictor import Batch, Checkpoint, Predictor, StepMonitor
 
 MODELS: Mapping[str, type[Any]] = {
@@ -31,8 +32,6 @@ MODELS: Mapping[str, type[Any]] = {
     "marian": MarianMTModel,
 }
 BUCKETS = (32, 64, 128, 256, 512)  # tokens; a piece is padded to the next one above its length
-PIECE = 64  # tokens up to which sentences are translated together
-SENTENCE_END = re.compile(r"(?<=[.!?…؟۔।])\s+|(?<=[。！？])\s*")
 UNSPACED = {"Jpan", "Hans", "Hant", "Thai", "Khmr", "Laoo", "Mymr", "Tibt"}
 
 
@@ -204,42 +203,6 @@ def cut(
             # take another kernel: a neighbour's length would change this piece's result.
             bucket = min([each for each in BUCKETS if each > len(tokens)] + [loaded.limit])
             yield Piece(sample, number, tokens, (target, source, bucket))
-
-
-def pieces_of(line: str, length: Callable[[str], int], limit: int) -> list[str]:
-    """A line cut at sentence ends, else between words, else anywhere, into less than `limit`
-    tokens; short sentences stay together up to PIECE tokens."""
-    if length(line) < min(PIECE, limit):
-        return [line]
-    sentences = SENTENCE_END.split(line)
-    pieces = packed(sentences, length, min(PIECE, limit), " ")
-    result = []
-    for piece in pieces:
-        if length(piece) < limit:
-            result.append(piece)
-            continue
-        for words in packed(piece.split(), length, limit, " "):
-            result += halved(words, length, limit)
-    return result
-
-
-def halved(text: str, length: Callable[[str], int], limit: int) -> list[str]:
-    """The text in parts of equal length, each under `limit`."""
-    if length(text) < limit or len(text) < 2:
-        return [text]
-    middle = len(text) // 2
-    return halved(text[:middle], length, limit) + halved(text[middle:], length, limit)
-
-
-def packed(parts: Sequence[str], length: Callable[[str], int], limit: int, space: str) -> list[str]:
-    """The parts joined, in order, into as few as stay under `limit`; a longer one stands alone."""
-    result: list[str] = []
-    for part in filter(None, parts):
-        if result and length(result[-1] + space + part) < limit:
-            result[-1] += space + part
-        else:
-            result.append(part)
-    return result
 
 
 def groups(pieces: Sequence[Piece], size: int) -> Iterator[Sequence[Piece]]:

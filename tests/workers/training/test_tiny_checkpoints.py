@@ -74,14 +74,14 @@ def test_translator_survives_unknown_text() -> None:
 
 
 def test_drawn_pictures_show_their_captions() -> None:
-    shares = measured(evaluate.drawn(OUT / "diffuser", 40, steps=20, guidance=7.5))
+    shares = measured(evaluate.drawn(OUT / "diffuser", 25, steps=20, guidance=7.5))
     assert shares["colour"] >= 92
     assert shares["background"] >= 92
     assert shares["shape"] >= 80
 
 
 def test_image_to_image_takes_the_prompt_and_keeps_the_place() -> None:
-    shares = measured(evaluate.edits(OUT / "diffuser", 40, steps=20, guidance=7.5))
+    shares = measured(evaluate.edits(OUT / "diffuser", 25, steps=20, guidance=7.5))
     assert shares["colour"] >= 88
     assert shares["background"] >= 88
     assert shares["place"] >= 75
