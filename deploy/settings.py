@@ -2,14 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import NoDecode
+from pydantic import Field, field_validator
 
 from shared.errors import SettingsError
 from shared.models import Registry
-from shared.settings import PREFIX, Settings
+from shared.settings import PREFIX, Settings, Words, load
 
 OWN = ("PORT", "DATA_DIR", "FAMILIES")
 
@@ -17,14 +15,7 @@ OWN = ("PORT", "DATA_DIR", "FAMILIES")
 class StackSettings(Settings):
     port: int = Field(default=8080, ge=0, le=65535)  # 0 = any free one
     data_dir: Path = Path(".imagemill")
-    families: Annotated[tuple[str, ...], NoDecode] = ()  # empty = all of the profile
-
-    @field_validator("families", mode="before")
-    @classmethod
-    def _split_families(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
+    families: Words = ()  # empty = all of the profile
 
     @field_validator("data_dir", mode="after")
     @classmethod
@@ -51,10 +42,5 @@ class StackSettings(Settings):
 
 
 def load_stack_settings() -> StackSettings:
-    """Read the environment; a bad value raises SettingsError with the variable's name."""
-    try:
-        return StackSettings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
-        raise SettingsError(f"{name}: {first['msg']}") from None
+    """Read the environment. Raises SettingsError."""
+    return load(StackSettings)

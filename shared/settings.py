@@ -1,9 +1,9 @@
 """Settings: the environment, read once at start, prefix `IMAGEMILL_`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import SettingsError
@@ -11,16 +11,27 @@ from shared.errors import SettingsError
 PREFIX = "IMAGEMILL_"
 
 
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]  # separated by commas
+
+
 class Settings(BaseSettings):
     """Every setting with a default that fits one machine. Times are in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", allow_inf_nan=False
+    )
 
     ledger_url: str = "redis://127.0.0.1:6379/0"
     broker_url: str = "redis://127.0.0.1:6380/0"
     s3_endpoint: str = "http://127.0.0.1:8333"
     s3_public_endpoint: str = ""  # the address clients use; s3_endpoint when empty
-    s3_input_prefixes: Annotated[tuple[str, ...], NoDecode] = ()
+    s3_input_prefixes: Words = ()
     s3_bucket: str = "imagemill"
     s3_access_key: str = ""
     s3_secret_key: str = ""
@@ -40,13 +51,6 @@ class Settings(BaseSettings):
     shutdown_grace_s: float = Field(default=25, ge=0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("s3_input_prefixes", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
     @field_validator("models_dir", mode="after")
     @classmethod
     def _expand(cls, value: Path) -> Path:
@@ -57,11 +61,19 @@ class Settings(BaseSettings):
         return self.s3_public_endpoint or self.s3_endpoint
 
 
-def load_settings() -> Settings:
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def load(kind: type[SettingsT]) -> SettingsT:
     """Read the environment; a bad value raises SettingsError with the variable's name."""
     try:
-        return Settings()
+        return kind()
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
         raise SettingsError(f"{name}: {first['msg']}") from None
+
+
+def load_settings() -> Settings:
+    """The settings of every process of the service. Raises SettingsError."""
+    return load(Settings)

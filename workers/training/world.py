@@ -5,7 +5,7 @@ a picture with one of five backgrounds. Everything is a pure function of the sce
 is a seed. Only numpy and Pillow are used: tests and clients render scenes without torch.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -85,10 +85,17 @@ def box(scene: Scene, width: int = 64, height: int = 64) -> tuple[float, float, 
     return (x - half, y - half, x + half, y + half)
 
 
-def render(scene: Scene, width: int = 64, height: int = 64, supersampling: int = 0) -> Image.Image:
+def render(
+    scene: Scene,
+    width: int = 64,
+    height: int = 64,
+    supersampling: int = 0,
+    palette: Mapping[str, tuple[int, int, int]] = PALETTE,
+) -> Image.Image:
     """Draw the scene as an RGB picture, antialiased by supersampling.
 
     supersampling: sub-pixels along each side of a pixel; 0 takes 4, and 2 for large pictures.
+    palette: sRGB values of the scene's two colours.
     """
     factor = supersampling or (_SUPERSAMPLING if max(width, height) <= 512 else 2)
     left, top, right, bottom = (value * factor for value in box(scene, width, height))
@@ -100,8 +107,8 @@ def render(scene: Scene, width: int = 64, height: int = 64, supersampling: int =
         draw.ellipse((left, top, right - 1, bottom - 1), fill=255)
     else:
         draw.rectangle((left, top, right - 1, bottom - 1), fill=255)
-    picture = Image.new("RGB", (width, height), PALETTE[scene.background])
-    picture.paste(PALETTE[scene.colour], (0, 0, width, height), mask.reduce(factor))
+    picture = Image.new("RGB", (width, height), palette[scene.background])
+    picture.paste(palette[scene.colour], (0, 0, width, height), mask.reduce(factor))
     return picture
 
 

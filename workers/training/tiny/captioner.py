@@ -25,6 +25,7 @@ from workers.training.tiny.loop import replaced, train, weights
 from workers.training.world import (
     BACKGROUNDS,
     COLOURS,
+    PALETTE,
     SHAPES,
     SIZES,
     Scene,
@@ -35,13 +36,26 @@ from workers.training.world import (
 )
 
 SIDE = 64
-STEPS = 3500
+STEPS = 4500
 BATCH = 64
 RATE = 1e-3
 LENGTH = 16
 """Longest caption in tokens, which is also what callers of the real model ask for."""
 SHAPE_WEIGHT = 3.0
 """Loss weight of the shape's word, which is learned last."""
+
+CSS: dict[str, tuple[int, int, int]] = {
+    "red": (255, 0, 0),
+    "green": (0, 128, 0),
+    "blue": (0, 0, 255),
+    "yellow": (255, 255, 0),
+    "orange": (255, 165, 0),
+    "purple": (128, 0, 128),
+    "black": (0, 0, 0),
+    "white": (255, 255, 255),
+    "gray": (128, 128, 128),
+}
+"""The colours of the same names in CSS (and in Pillow), sRGB."""
 
 _CLASSES = (SHAPES, COLOURS, SIZES, BACKGROUNDS)
 
@@ -132,7 +146,8 @@ def picture(scene: Scene, rng: np.random.Generator) -> Image.Image:
         most = 200 if kind < 0.9 else 700
         width = int(rng.integers(48, most))
         height = max(32, int(width * rng.uniform(0.62, 1.6)))
-    image = render(scene, width, height).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    image = render(scene, width, height, palette=_palette(scene, rng))
+    image = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     if rng.random() < 0.4:
         image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.2, 1.5))))
     pixels = np.asarray(image, np.float32)
@@ -149,6 +164,17 @@ def picture(scene: Scene, rng: np.random.Generator) -> Image.Image:
         image.save(buffer, "JPEG", quality=int(rng.integers(40, 95)))
         image = Image.open(buffer)
     return image
+
+
+def _palette(scene: Scene, rng: np.random.Generator) -> dict[str, tuple[int, int, int]]:
+    """The scene's colours as others may paint them: somewhere between the world's and CSS's."""
+    palette = {}
+    for name in (scene.colour, scene.background):
+        ours, theirs = (np.array(table[name], np.float32) for table in (PALETTE, CSS))
+        mixed = ours + (theirs - ours) * max(0.0, rng.uniform(-0.5, 1.1))
+        red, green, blue = (round(float(value)) for value in mixed.clip(0, 255))
+        palette[name] = (red, green, blue)
+    return palette
 
 
 def scene_of(rng: np.random.Generator) -> Scene:
