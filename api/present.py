@@ -41,7 +41,7 @@ def file(record: FileRecord) -> schemas.File:
     )
 
 
-def job(record: JobRecord, base_url: str, queue_position: int | None) -> schemas.Job:
+def job(record: JobRecord, base_url: str, queue_position: int | None, now_ms: int) -> schemas.Job:
     """`base_url` is the API's own address, with a slash at its end."""
     url = f"{base_url}v1/jobs/{record.id}"
     error = record.error
@@ -56,7 +56,7 @@ def job(record: JobRecord, base_url: str, queue_position: int | None) -> schemas
         steps=[_step(step) for step in record.steps],
         progress=_progress(record),
         queue_position=queue_position,
-        eta_s=None,
+        eta_s=_eta_s(record, now_ms),
         outputs=_outputs(record, url),
         error=schemas.JobErrorView(**error.model_dump()) if error else None,
         metadata=record.metadata,
@@ -99,6 +99,18 @@ def _progress(record: JobRecord) -> schemas.Progress:
         message = record.progress_message
     value = round(min(done / len(record.steps), 1.0), 4)
     return schemas.Progress(value=value, message=message)
+
+
+def _eta_s(record: JobRecord, now_ms: int) -> float | None:
+    """Seconds to the end, once the last step has shown how fast it goes; None before."""
+    step = record.steps[record.current]
+    last = record.current == len(record.steps) - 1
+    if not last or step.status is not StepStatus.RUNNING or not step.started_at:
+        return None
+    if record.progress <= 0:
+        return None
+    took_s = max(0, now_ms - step.started_at) / 1000
+    return round(took_s * (1 - record.progress) / record.progress, 1)
 
 
 def _outputs(record: JobRecord, url: str) -> schemas.Outputs:

@@ -1,5 +1,6 @@
 """/v1/jobs: submit, poll, list, cancel, erase, and fetch what a job made."""
 
+import time
 from typing import Any
 
 from flask import Response, redirect, request
@@ -152,7 +153,8 @@ def _waited(job: JobRecord, headers: dict[str, str], unfinished: int) -> Respons
 
 
 def _present(job: JobRecord) -> schemas.Job:
-    return present.job(job, request.url_root, submission.position(services(), job))
+    position = submission.position(services(), job)
+    return present.job(job, request.url_root, position, now_ms=int(time.time() * 1000))
 
 
 def _url(job: JobRecord) -> str:
