@@ -8,7 +8,7 @@ import pytest
 from imagemill import Client
 
 # Long enough to be caught in the act, short enough to be waited for.
-SLOW = {"kind": "generate", "prompt": "a large red circle on a white background", "steps": 400}
+SLOW = {"kind": "generate", "prompt": "a large red circle on a white background", "steps": 240}
 
 
 @pytest.fixture
