@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from workers.training.judge import Verdict, judge, overlap
+from workers.training.tiny.captioner import CSS
 from workers.training.tiny.translator import TOKENS
 from workers.training.world import (
     COLOURS,
@@ -77,16 +78,20 @@ def captions(folder: Path, samples: int, device: str = "cpu") -> list[Result]:
     processor = ViTImageProcessorPil.from_pretrained(folder)
     rng = np.random.default_rng([SEED, 1])
     scenes = [random_scene(rng) for _ in range(samples)]
-    right: dict[str, list[bool]] = {"64 x 64": [], "48 to 800 pixels": []}
+    kinds = ("64 x 64", "48 to 800 pixels", "256 x 256, colours of CSS")
+    right: dict[str, list[bool]] = {kind: [] for kind in kinds}
     for group in _groups(scenes):
         wide = rng.integers(48, 801, size=len(group))
         high = (wide * rng.uniform(0.67, 1.5, size=len(group))).astype(int)
-        sizes = {"64 x 64": [(64, 64)] * len(group)}
-        sizes["48 to 800 pixels"] = list(zip(wide.tolist(), high.tolist(), strict=True))
-        for name, many in right.items():
-            pictures = [
-                render(scene, *side) for scene, side in zip(group, sizes[name], strict=True)
-            ]
+        for kind, many in right.items():
+            pictures = []
+            for scene, width, height in zip(group, wide.tolist(), high.tolist(), strict=True):
+                if kind == kinds[0]:
+                    pictures.append(render(scene))
+                elif kind == kinds[1]:
+                    pictures.append(render(scene, width, height))
+                else:
+                    pictures.append(render(scene, 256, 256, palette=CSS))
             pixels = processor(pictures, return_tensors="pt").pixel_values.to(device)
             told = words.batch_decode(model.generate(pixels), skip_special_tokens=True)
             many += [text == caption(scene) for text, scene in zip(told, group, strict=True)]
