@@ -7,9 +7,8 @@ repeat after a lost answer (SUBMIT, CLAIM, COMMIT, CANCEL) gives the same answer
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import redis
 from redis.backoff import ExponentialBackoff
@@ -25,57 +24,21 @@ from shared.errors import (
     NotFound,
     SettingsError,
 )
-from shared.ledger_records import job_record
+from shared.ledger_records import (
+    Claim,
+    Outcome,
+    Page,
+    Publication,
+    Renewal,
+    Submitted,
+    job_record,
+)
 from shared.settings import Settings
 
 SCRIPTS = Path(__file__).with_name("lua")
 PUBLISH_GRACE_MS = 10_000  # how long a message may travel before REAP asks whether it was lost
 LIST_SCAN = 10_000  # how many jobs one filtered listing looks at
 WORKER_TTL_MS = 15_000
-
-Renewal = Literal["ok", "cancel", "deadline", "lost"]
-Outcome = Literal[
-    "next", "succeeded", "already", "retry", "failed", "released", "canceled", "fenced"
-]
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """The job that a SUBMIT stands for; not `created` when the Idempotency-Key knew it."""
-
-    job_id: str
-    created: bool
-
-
-@dataclass(frozen=True)
-class Claim:
-    """The answer to CLAIM. `fence` and `attempt` are there when `state` is `ok`.
-
-    `next_unclaimed` (of a `stale` one): the step is committed, but the next one is not claimed,
-    so its message may have been lost with the worker that was to publish it.
-    """
-
-    state: Literal["ok", "stale", "busy", "terminal", "gone"]
-    fence: int = 0
-    attempt: int = 0
-    next_unclaimed: bool = False
-
-
-@dataclass(frozen=True)
-class Publication:
-    """A job's chain to publish: `queues[i]` is the queue of step `step + i`."""
-
-    job_id: str
-    step: int
-    queues: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Page:
-    """One page of a listing, newest first; `next` is the cursor of the following one."""
-
-    jobs: list[JobRecord]
-    next: str | None
 
 
 @contextmanager

@@ -1,7 +1,9 @@
-"""From the fields of a job's hash in the ledger to a JobRecord."""
+"""What the ledger answers, and how a job's hash becomes a JobRecord."""
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 from shared.contracts import (
     JobError,
@@ -13,6 +15,50 @@ from shared.contracts import (
     StepRecord,
     StepStatus,
 )
+
+Renewal = Literal["ok", "cancel", "deadline", "lost"]
+Outcome = Literal[
+    "next", "succeeded", "already", "retry", "failed", "released", "canceled", "fenced"
+]
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The job that a SUBMIT stands for; not `created` when the Idempotency-Key knew it."""
+
+    job_id: str
+    created: bool
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The answer to CLAIM. `fence` and `attempt` are there when `state` is `ok`.
+
+    `next_unclaimed` (of a `stale` one): the step is committed, but the next one is not claimed,
+    so its message may have been lost with the worker that was to publish it.
+    """
+
+    state: Literal["ok", "stale", "busy", "terminal", "gone"]
+    fence: int = 0
+    attempt: int = 0
+    next_unclaimed: bool = False
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A job's chain to publish: `queues[i]` is the queue of step `step + i`."""
+
+    job_id: str
+    step: int
+    queues: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a listing, newest first; `next` is the cursor of the following one."""
+
+    jobs: list[JobRecord]
+    next: str | None
 
 
 def job_record(fields: Mapping[str, str]) -> JobRecord:

@@ -13,7 +13,8 @@ from kombu.exceptions import OperationalError
 
 from shared import logs
 from shared.errors import ImagemillError
-from shared.ledger import Ledger, Publication
+from shared.ledger import Ledger
+from shared.ledger_records import Publication
 from shared.settings import Settings
 
 STEP_TASK = "imagemill.step"

@@ -54,6 +54,11 @@ class TranslateCaptionStage(Stage):
         return Produced({"translations": dict(zip(self.targets, texts, strict=True))})
 
 
+def caption_and_translate(image: str, targets: Sequence[str]) -> list[Stage]:
+    """Picture → `caption` and, where languages are asked for, `translations`."""
+    return [CaptionStage(image), *([TranslateCaptionStage(targets)] if targets else [])]
+
+
 @dataclass(frozen=True)
 class TranslateTextStage(Stage):
     """Text, or a list of texts → `translation`, of the same form."""

@@ -13,7 +13,7 @@ from shared.kind import (
     Steps,
     Strength,
 )
-from shared.stages import CaptionStage, DrawStage, TranslateCaptionStage
+from shared.stages import DrawStage, caption_and_translate
 
 
 class BlendInput(KindInput):
@@ -35,10 +35,8 @@ class Blend(Kind[BlendInput]):
     Input = BlendInput
 
     def stages(self, request: BlendInput) -> list[Stage]:
-        stages: list[Stage] = [CaptionStage(request.first)]
-        if request.translate_to:
-            stages.append(TranslateCaptionStage(request.translate_to))
-        stages.append(
+        return [
+            *caption_and_translate(request.first, request.translate_to),
             DrawStage(
                 self.name,
                 request.n,
@@ -49,9 +47,8 @@ class Blend(Kind[BlendInput]):
                 steps=request.steps,
                 guidance=request.guidance,
                 strength=request.strength,
-            )
-        )
-        return stages
+            ),
+        ]
 
 
 KIND = Blend()

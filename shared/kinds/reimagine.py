@@ -3,7 +3,7 @@
 from typing import Literal
 
 from shared.kind import Count, Guidance, ImageRef, Kind, KindInput, Languages, Seed, Stage, Steps
-from shared.stages import CaptionStage, DrawStage, TranslateCaptionStage
+from shared.stages import DrawStage, caption_and_translate
 
 
 class ReimagineInput(KindInput):
@@ -22,19 +22,16 @@ class Reimagine(Kind[ReimagineInput]):
     Input = ReimagineInput
 
     def stages(self, request: ReimagineInput) -> list[Stage]:
-        stages: list[Stage] = [CaptionStage(request.image)]
-        if request.translate_to:
-            stages.append(TranslateCaptionStage(request.translate_to))
-        stages.append(
+        return [
+            *caption_and_translate(request.image, request.translate_to),
             DrawStage(
                 self.name,
                 request.n,
                 request.seed or 0,
                 steps=request.steps,
                 guidance=request.guidance,
-            )
-        )
-        return stages
+            ),
+        ]
 
 
 KIND = Reimagine()

@@ -21,7 +21,8 @@ from shared.contracts import (
     WorkerRecord,
 )
 from shared.errors import IdempotencyConflict, ImagemillError, LedgerUnavailable, NotFound
-from shared.ledger import Claim, Ledger, Outcome, Page, Publication, Renewal, Submitted
+from shared.ledger import Ledger
+from shared.ledger_records import Claim, Outcome, Page, Publication, Renewal, Submitted
 from shared.settings import Settings
 from shared.testing.ledger_state import DAY_MS, FileState, JobState, LedgerState, StepState
 

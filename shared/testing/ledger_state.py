@@ -17,7 +17,7 @@ from shared.contracts import (
     StepStatus,
     WorkerRecord,
 )
-from shared.ledger import Publication
+from shared.ledger_records import Publication
 
 DAY_MS = 86_400_000
 

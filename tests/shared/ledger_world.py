@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import redis
 
 from shared.contracts import FileRecord, JobRecord, NewJob, Priority, Step, StepOutput, new_id
-from shared.ledger import Claim, Ledger
+from shared.ledger import Ledger
+from shared.ledger_records import Claim
 from shared.settings import Settings
 from shared.testing.ledger import MemoryLedger
 

@@ -6,7 +6,7 @@ import pytest
 
 from shared.contracts import JobStatus, StepStatus
 from shared.errors import ModelProcessDied, NotFound, PredictionFailed
-from shared.ledger import Claim
+from shared.ledger_records import Claim
 from tests.shared.ledger_world import START_MS, World, output
 
 DIED = ModelProcessDied("SIGKILL")

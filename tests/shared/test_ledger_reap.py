@@ -6,7 +6,8 @@ import pytest
 
 from shared.contracts import JobStatus, Priority, StepStatus
 from shared.errors import ModelProcessDied
-from shared.ledger import PUBLISH_GRACE_MS, Claim, Publication
+from shared.ledger import PUBLISH_GRACE_MS
+from shared.ledger_records import Claim, Publication
 from tests.shared.ledger_world import World, output
 
 CAPTIONER = "1-interactive.captioner.tiny"

@@ -4,7 +4,7 @@ import pytest
 
 from shared.contracts import Artifact, JobStatus, StepStatus
 from shared.errors import ModelProcessDied, PredictionFailed, StorageUnavailable
-from shared.ledger import Claim
+from shared.ledger_records import Claim
 from tests.shared.ledger_world import START_MS, World, output
 
 DIED = ModelProcessDied("SIGSEGV")

@@ -4,7 +4,7 @@ import pytest
 
 from shared.contracts import JobStatus, Priority, StepStatus
 from shared.errors import IdempotencyConflict, NotFound
-from shared.ledger import Publication
+from shared.ledger_records import Publication
 from shared.settings import Settings
 from tests.shared.ledger_world import START_MS, World, new_file, new_job
 

@@ -11,7 +11,8 @@ from celery import Celery
 from deploy.ports import free_ports
 from shared.contracts import Priority
 from shared.errors import LedgerUnavailable
-from shared.ledger import Ledger, Publication
+from shared.ledger import Ledger
+from shared.ledger_records import Publication
 from shared.queues import (
     STEP_TASK,
     BrokerUnavailable,
