@@ -8,7 +8,7 @@ from shared.contracts import WorkerRecord
 from shared.errors import LedgerUnavailable
 from shared.ledger import Ledger
 
-PERIOD_S = 5.0
+PERIOD_S = 2.0
 
 log = logs.get(__name__)
 
