@@ -131,8 +131,6 @@ class StepInterrupted(ImagemillError):
     """The worker is shutting down; the step is released to another worker."""
 
     code = "interrupted"
-    retryable = True
-    burns_attempt = False
 
 
 class LeaseLost(ImagemillError):
