@@ -14,6 +14,7 @@ from shared.object_store import ObjectStore, S3ObjectStore
 from shared.settings import Settings
 
 STORE_RETRY_S = 4.0  # a client had rather hear 503 than wait for a long recovery
+BROKER_TIMEOUT_S = 2.0  # the job is on disk by then: a broker that hangs must not hold the 202
 TENANT = "default"
 
 
@@ -67,7 +68,7 @@ def connect(
         registry=registry,
         ledger=ledger,
         store=store or S3ObjectStore(settings, retry_s=STORE_RETRY_S),
-        broker=broker or CeleryBroker(queues.broker_app(settings), ledger),
+        broker=broker or CeleryBroker(queues.broker_app(settings, BROKER_TIMEOUT_S), ledger),
     )
 
 

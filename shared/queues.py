@@ -30,8 +30,11 @@ class BrokerUnavailable(ImagemillError):
     retryable = True
 
 
-def broker_app(settings: Settings) -> Celery:
-    """A Celery app on BROKER_URL; connects to nothing yet."""
+def broker_app(settings: Settings, socket_timeout_s: float = 10.0) -> Celery:
+    """A Celery app on BROKER_URL; connects to nothing yet.
+
+    `socket_timeout_s`: when a server that accepts but does not answer is given up.
+    """
     app = Celery("imagemill", broker=settings.broker_url, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
@@ -52,7 +55,7 @@ def broker_app(settings: Settings) -> Celery:
         broker_transport_options={
             "visibility_timeout": VISIBILITY_TIMEOUT_S,
             "queue_order_strategy": "sorted",  # interactive queues sort before bulk ones
-            "socket_timeout": 10,
+            "socket_timeout": socket_timeout_s,
             "socket_connect_timeout": 2,
             "socket_keepalive": True,
             "health_check_interval": 15,

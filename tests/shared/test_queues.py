@@ -2,6 +2,8 @@
 
 import base64
 import json
+import socket
+import time
 from typing import Any
 
 import pytest
@@ -118,3 +120,13 @@ def test_an_absent_broker_is_told_and_loses_nothing(
     assert ledger.queues() == {CAPTIONER: 1}
     assert ledger_client.zrange("due", 0, -1) == [job_id]
     assert ledger.claim(job_id, 0, "w", "t").state == "ok"
+
+
+def test_a_broker_that_hangs_is_given_up(settings: Settings) -> None:
+    """It accepts connections and never answers, as a stopped process does."""
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as hanging:
+        url = f"redis://127.0.0.1:{hanging.getsockname()[1]}"
+        app = broker_app(settings.model_copy(update={"broker_url": url}), socket_timeout_s=0.2)
+        started = time.monotonic()
+        assert publish_all(app, [Publication("job_1", 0, (CAPTIONER,))]) == 0
+        assert time.monotonic() - started < 5
