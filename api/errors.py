@@ -13,7 +13,7 @@ from shared.queues import BrokerUnavailable
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_S = 2
-AWAY = "a part of the service does not answer now; nothing was accepted"
+AWAY = "a part of the service does not answer now; try again, with the same Idempotency-Key"
 DRAIN_BYTES = 256 * 2**20
 
 STATUS: dict[type[ImagemillError], int] = {

@@ -14,7 +14,7 @@ _REASONS = {
     413: "The body is over MAX_UPLOAD_MB",
     415: "A media type that is not understood here",
     422: "The request does not fit; `errors` says where",
-    503: "A part of the service is away; nothing was accepted",
+    503: "A part of the service is away; try again, with the same Idempotency-Key",
 }
 
 

@@ -114,7 +114,7 @@ class StorageUnavailable(ImagemillError):
 
 
 class LedgerUnavailable(ImagemillError):
-    """The ledger does not answer or cannot write; nothing was accepted."""
+    """The ledger does not answer or cannot write: what was asked of it may not have happened."""
 
     code = "ledger_unavailable"
     retryable = True
