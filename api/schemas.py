@@ -193,7 +193,7 @@ class ModelView(Body):
     default: bool = Field(description="Whether the profile takes it when none is named.")
     available: bool = Field(description="Whether a live worker serves it.")
     licence: str
-    memory_gb: float
+    memory_gb: float = Field(description="Device memory in half precision, an estimate.")
     defaults: dict[str, Any]
     languages: Languages | None
 

@@ -36,7 +36,7 @@ class Model(Frozen):
     revision: str = "main"  # what a pull resolves to a commit
     path: str | None = None
     licence: str = "unknown"
-    memory_gb: float = 0.0
+    memory_gb: float = 0.0  # an estimate
     batch_class: BatchClasses = BatchClasses()
     defaults: dict[str, Any] = Field(default_factory=dict)
     kinds: dict[str, dict[str, Any]] = Field(default_factory=dict)

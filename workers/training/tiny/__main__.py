@@ -46,6 +46,8 @@ def _train(family: str, folder: Path, seed: int, device: str) -> None:
         translator.fit(folder, seed, device)
     else:
         autoencoder.fit(folder, seed, device)
+        decibels = autoencoder.fidelity(autoencoder.load(folder, seed), seed)
+        print(f"autoencoder: {decibels:.1f} dB on fresh renders", file=sys.stderr)
         prompts.fit(folder, seed, device)
         diffuser.fit(folder, seed, device)
 
