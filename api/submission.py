@@ -20,7 +20,7 @@ from shared.errors import (
     NotFound,
 )
 from shared.kind import Kind, kinds
-from shared.ledger_records import Submitted
+from shared.ledger.records import Submitted
 from shared.models import ModelChoice, Registry
 
 log = logs.get(__name__)

@@ -121,6 +121,14 @@ class LedgerUnavailable(ImagemillError):
     burns_attempt = False
 
 
+class DiskFull(ImagemillError):
+    """No space is left where the step writes its temporary files."""
+
+    code = "disk_full"
+    retryable = True
+    burns_attempt = False
+
+
 class StepCanceled(ImagemillError):
     """The item was canceled; its result is discarded."""
 

@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 from shared import logs
 from shared.errors import ImagemillError
 from shared.ledger import Ledger
-from shared.ledger_records import Publication
+from shared.ledger.records import Publication
 from shared.settings import Settings
 
 STEP_TASK = "imagemill.step"

@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     model_wait_s: float = Field(default=600, gt=0)
     admit_per_queue: int = Field(default=64, ge=1)
     shutdown_grace_s: float = Field(default=25, ge=0)
+    watchdog_s: float = Field(default=30, gt=0)
+    orphan_s: float = Field(default=7200, gt=0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("models_dir", mode="after")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from shared import logs
 from shared.errors import LedgerUnavailable
 from shared.ledger import Ledger
-from shared.ledger_records import Renewal
+from shared.ledger.records import Renewal
 from shared.settings import Settings
 
 PROGRESS_PERIOD_S = 0.5  # how soon progress reaches the ledger, and a cancel the worker

@@ -37,7 +37,7 @@ from shared.errors import (
 from shared.images import decode, encode_png
 from shared.kind import kinds
 from shared.ledger import Ledger
-from shared.ledger_records import Outcome
+from shared.ledger.records import Outcome
 from shared.manifest import settle
 from shared.object_store import ObjectStore
 from shared.settings import Settings

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 
-from shared import ledger as real
 from shared.contracts import (
     FileRecord,
     JobRecord,
@@ -22,7 +21,8 @@ from shared.contracts import (
 )
 from shared.errors import IdempotencyConflict, ImagemillError, LedgerUnavailable, NotFound
 from shared.ledger import Ledger
-from shared.ledger_records import Claim, Outcome, Page, Publication, Renewal, Submitted
+from shared.ledger import ledger as real
+from shared.ledger.records import Claim, Outcome, Page, Publication, Renewal, Submitted
 from shared.settings import Settings
 from shared.testing.ledger_state import DAY_MS, FileState, JobState, LedgerState, StepState
 

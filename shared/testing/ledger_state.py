@@ -4,7 +4,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
-from shared import ledger as real
 from shared.contracts import (
     FileRecord,
     JobError,
@@ -17,7 +16,8 @@ from shared.contracts import (
     StepStatus,
     WorkerRecord,
 )
-from shared.ledger_records import Publication
+from shared.ledger import ledger as real
+from shared.ledger.records import Publication
 
 DAY_MS = 86_400_000
 
@@ -39,7 +39,7 @@ class StepState:
 
 @dataclass
 class JobState:
-    """A job. Its `phase` says who acts next, as in `shared/lua/common.lua`."""
+    """A job. Its `phase` says who acts next, as in `shared/ledger/lua/common.lua`."""
 
     new: NewJob
     number: int  # in the order of submission

@@ -5,7 +5,7 @@ import redis
 
 from deploy.handle import StackHandle
 from shared.settings import Settings
-from tests.shared.ledger_world import ClockedLedger, ClockedMemoryLedger, ClockedRedis, World
+from tests.shared.ledger.world import ClockedLedger, ClockedMemoryLedger, ClockedRedis, World
 
 DATABASE = "/9"  # of the shared servers, so that emptying it disturbs no other test
 

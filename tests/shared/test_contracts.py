@@ -18,7 +18,7 @@ from shared.contracts import (
     new_id,
     queue_name,
 )
-from tests.shared.ledger_world import new_job, output
+from tests.shared.ledger.world import new_job, output
 
 
 def artifact(name: str) -> Artifact:

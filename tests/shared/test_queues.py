@@ -14,7 +14,7 @@ from deploy.ports import free_ports
 from shared.contracts import Priority
 from shared.errors import LedgerUnavailable
 from shared.ledger import Ledger
-from shared.ledger_records import Publication
+from shared.ledger.records import Publication
 from shared.queues import (
     STEP_TASK,
     BrokerUnavailable,
@@ -26,7 +26,7 @@ from shared.queues import (
 )
 from shared.settings import Settings
 from shared.testing.ledger import MemoryLedger
-from tests.shared.ledger_world import new_job
+from tests.shared.ledger.world import new_job
 
 CAPTIONER = "1-interactive.captioner.tiny"
 DIFFUSER = "1-interactive.diffuser.tiny"

@@ -11,14 +11,14 @@ from celery import Celery
 from deploy.ports import free_ports
 from shared.contracts import JobRecord, JobStatus
 from shared.errors import NotFound, StorageUnavailable
-from shared.ledger import PUBLISH_GRACE_MS
+from shared.ledger.ledger import PUBLISH_GRACE_MS
 from shared.manifest import manifest_key, settle
 from shared.queues import broker_app
 from shared.reaper import SETTLE_AFTER_S, Reaper
 from shared.settings import Settings
 from shared.testing.object_store import MemoryObjectStore
-from tests.shared.ledger_world import ClockedMemoryLedger, World, new_file, output
-from tests.shared.test_ledger_workers import worker
+from tests.shared.ledger.test_workers import worker
+from tests.shared.ledger.world import ClockedMemoryLedger, World, new_file, output
 
 CAPTIONER = "1-interactive.captioner.tiny"
 DIFFUSER = "1-interactive.diffuser.tiny"

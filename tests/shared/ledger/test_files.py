@@ -3,7 +3,7 @@
 import pytest
 
 from shared.errors import NotFound
-from tests.shared.ledger_world import START_MS, World, new_file, output
+from tests.shared.ledger.world import START_MS, World, new_file, output
 
 
 def test_an_upload_is_recorded(world: World) -> None:

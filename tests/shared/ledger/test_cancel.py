@@ -6,8 +6,8 @@ import pytest
 
 from shared.contracts import JobStatus, StepStatus
 from shared.errors import ModelProcessDied, NotFound, PredictionFailed
-from shared.ledger_records import Claim
-from tests.shared.ledger_world import START_MS, World, output
+from shared.ledger.records import Claim
+from tests.shared.ledger.world import START_MS, World, output
 
 DIED = ModelProcessDied("SIGKILL")
 

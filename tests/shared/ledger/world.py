@@ -9,7 +9,7 @@ import redis
 
 from shared.contracts import FileRecord, JobRecord, NewJob, Priority, Step, StepOutput, new_id
 from shared.ledger import Ledger
-from shared.ledger_records import Claim
+from shared.ledger.records import Claim
 from shared.settings import Settings
 from shared.testing.ledger import MemoryLedger
 

@@ -6,9 +6,9 @@ import pytest
 
 from shared.contracts import JobStatus, Priority, StepStatus
 from shared.errors import ModelProcessDied
-from shared.ledger import PUBLISH_GRACE_MS
-from shared.ledger_records import Claim, Publication
-from tests.shared.ledger_world import World, output
+from shared.ledger.ledger import PUBLISH_GRACE_MS
+from shared.ledger.records import Claim, Publication
+from tests.shared.ledger.world import World, output
 
 CAPTIONER = "1-interactive.captioner.tiny"
 TRANSLATOR = "1-interactive.translator.tiny"

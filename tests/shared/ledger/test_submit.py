@@ -4,9 +4,9 @@ import pytest
 
 from shared.contracts import JobStatus, Priority, StepStatus
 from shared.errors import IdempotencyConflict, NotFound
-from shared.ledger_records import Publication
+from shared.ledger.records import Publication
 from shared.settings import Settings
-from tests.shared.ledger_world import START_MS, World, new_file, new_job
+from tests.shared.ledger.world import START_MS, World, new_file, new_job
 
 CAPTIONER = "1-interactive.captioner.tiny"
 TRANSLATOR = "1-interactive.translator.tiny"

@@ -16,7 +16,7 @@ from shared.errors import LedgerUnavailable, NotFound, SettingsError
 from shared.ledger import Ledger
 from shared.settings import Settings
 from shared.testing.ledger import MemoryLedger
-from tests.shared.ledger_world import new_file, new_job, output, server_inconsistencies
+from tests.shared.ledger.world import new_file, new_job, output, server_inconsistencies
 
 DURABLE = {"appendonly": "yes", "appendfsync": "always", "save": ""}
 CAPTIONER = "1-interactive.captioner.tiny"

@@ -1,6 +1,6 @@
 """The ledger: where every job stands, in a Redis of its own.
 
-Each transition is one atomic script of `shared/lua/`, on the server's clock. What a caller may
+Each transition is one atomic script of `lua/`, on the server's clock. What a caller may
 repeat after a lost answer (SUBMIT, CLAIM, COMMIT, CANCEL) gives the same answer again.
 """
 
@@ -24,7 +24,7 @@ from shared.errors import (
     NotFound,
     SettingsError,
 )
-from shared.ledger_records import (
+from shared.ledger.records import (
     Claim,
     Outcome,
     Page,

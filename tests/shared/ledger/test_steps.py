@@ -4,8 +4,8 @@ import pytest
 
 from shared.contracts import Artifact, JobStatus, StepStatus
 from shared.errors import ModelProcessDied, PredictionFailed, StorageUnavailable
-from shared.ledger_records import Claim
-from tests.shared.ledger_world import START_MS, World, output
+from shared.ledger.records import Claim
+from tests.shared.ledger.world import START_MS, World, output
 
 DIED = ModelProcessDied("SIGSEGV")
 AWAY = StorageUnavailable("S3 is away")

@@ -3,8 +3,8 @@
 from typing import Any
 
 from shared.contracts import WorkerRecord
-from shared.ledger import WORKER_TTL_MS
-from tests.shared.ledger_world import World
+from shared.ledger.ledger import WORKER_TTL_MS
+from tests.shared.ledger.world import World
 
 
 def worker(name: str, **fields: Any) -> WorkerRecord:

@@ -18,7 +18,7 @@ from shared.contracts import JobStatus, Priority
 from shared.errors import ImagemillError, ModelProcessDied, PredictionFailed, StorageUnavailable
 from shared.ledger import Ledger
 from shared.settings import Settings
-from tests.shared.ledger_world import (
+from tests.shared.ledger.world import (
     ClockedLedger,
     ClockedMemoryLedger,
     new_file,
