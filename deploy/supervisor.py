@@ -62,7 +62,8 @@ class Running:
 
 class Supervisor:
     """Supervises parts; `stopping` tells how often it was asked to stop, `say` prints a line,
-    `changed` is called with the pids by name whenever one is new."""
+    `changed` is called with the pids by name whenever one is new. A part that dies over and over
+    is started again after longer and longer pauses, `longest_delay_s` at most."""
 
     def __init__(
         self,
@@ -70,11 +71,13 @@ class Supervisor:
         stopping: Callable[[], int],
         say: Callable[[str], None],
         changed: Callable[[dict[str, int]], None],
+        longest_delay_s: float = LONGEST_DELAY_S,
     ) -> None:
         self._logs = logs
         self._stopping = stopping
         self._say = say
         self._changed = changed
+        self._longest_delay_s = longest_delay_s
         self._running: dict[str, Running] = {}
 
     @property
@@ -155,7 +158,7 @@ class Supervisor:
         elif running.process.ended():
             steady = now - running.started_at >= STEADY_S
             running.deaths = 1 if steady else running.deaths + 1
-            delay_s = min(FIRST_DELAY_S * 2 ** (running.deaths - 1), LONGEST_DELAY_S)
+            delay_s = min(FIRST_DELAY_S * 2 ** (running.deaths - 1), self._longest_delay_s)
             running.restart_at = now + delay_s
             how = running.process.how()
             self._say(f"{part.name} ended ({how}); it is started again in {delay_s:g} s")

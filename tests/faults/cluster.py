@@ -1,0 +1,308 @@
+"""A whole service whose every process can be harmed: servers, API, workers, reapers.
+
+Each process reaches each server through a fault proxy of its own. What dies is started again, as
+a supervisor in production does, while a test waits in `until`; call it from the main thread.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import redis
+
+from deploy import files, ports, servers
+from deploy.supervisor import Part, Supervisor
+from shared.contracts import WorkerRecord
+from shared.ledger import Ledger
+from shared.object_store import S3ObjectStore
+from shared.settings import Settings
+from tests.faults.proxy import FaultProxy
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTED = ("-m", "tests.faults.worker")
+REAL = ("-m", "workers", "--device", "cpu")
+START_S = 180.0
+RESTART_S = 1.0  # the longest pause before a part that died is started again
+
+
+@dataclass(frozen=True)
+class Links:
+    """A process's ways to the three servers."""
+
+    ledger: FaultProxy
+    broker: FaultProxy
+    s3: FaultProxy
+
+    def __iter__(self) -> Iterator[FaultProxy]:
+        return iter((self.ledger, self.broker, self.s3))
+
+
+class Cluster:
+    """`workers` says how many there are of each family; part names are `api`, `reaper`,
+    `ledger`, `broker`, `s3` and `FAMILY-1`, `FAMILY-2`, …
+
+    `command` starts a worker of scripted families, or (`REAL`) of the shipped tiny models.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        workers: Mapping[str, int],
+        env: Mapping[str, str] | None = None,
+        command: Sequence[str] = SCRIPTED,
+    ) -> None:
+        self.folder = folder
+        self.links: dict[str, Links] = {}
+        self._workers = workers
+        self._command = command
+        self._base = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
+        self._urls: dict[str, str] = {}
+        self._listener: socket.socket | None = None
+        logs = folder / "logs"
+        logs.mkdir(parents=True)
+        self._output = (logs / "cluster.log").open("a", encoding="utf-8")
+        self._supervisor = Supervisor(logs, lambda: 0, self._say, lambda _: None, RESTART_S)
+
+    # Life
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        keys = files.Credentials.keep(self.folder)
+        password = keys.redis_password
+        ledger = servers.valkey("ledger", self.folder, self._base, password, "always")
+        broker = servers.valkey("broker", self.folder, self._base, password, "everysec")
+        s3 = servers.seaweedfs(self.folder, self._base, keys.s3_access_key, keys.s3_secret_key)
+        self._urls = {"ledger": ledger.url, "broker": broker.url, "s3": s3.url}
+        self._base |= {
+            "IMAGEMILL_S3_BUCKET": servers.BUCKET,
+            "IMAGEMILL_S3_ACCESS_KEY": keys.s3_access_key,
+            "IMAGEMILL_S3_SECRET_KEY": keys.s3_secret_key,
+        }
+        self._supervisor.start([ledger.part, broker.part, s3.part], 1, START_S)
+        self._listener = ports.listen(0)
+        parts = [self._api(), self._reaper()]
+        parts += [self._worker(f) for f, number in self._workers.items() for _ in range(number)]
+        self._supervisor.start(parts, 3, START_S)
+
+    def close(self) -> None:
+        for links in self.links.values():
+            for link in links:
+                link.heal()
+        service = [name for name in self._supervisor.pids if name not in self._urls]
+        for pid in self._supervisor.pids.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        self._supervisor.stop([service, ["s3"], ["broker", "ledger"]])
+        for links in self.links.values():
+            for link in links:
+                link.close()
+        if self._listener is not None:
+            self._listener.close()
+        self._output.close()
+
+    def add_worker(self, family: str, env: Mapping[str, str] | None = None) -> str:
+        """One more worker; its name, once it is up."""
+        part = self._worker(family, env)
+        self._supervisor.start([part], 3, START_S)
+        return part.name
+
+    def until(self, condition: Callable[[], T], timeout_s: float = 60.0, what: str = "") -> T:
+        """The condition's value once it is true; what dies meanwhile is started again."""
+        limit = time.monotonic() + timeout_s
+        found: list[T] = []
+
+        def done() -> bool:
+            if value := condition():
+                found.append(value)
+            elif time.monotonic() > limit:
+                raise AssertionError(f"timed out after {timeout_s:g} s: {what}")
+            return bool(found)
+
+        self._supervisor.run_until(done)
+        return found[0]
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass, starting again what dies."""
+        end = time.monotonic() + seconds
+        self.until(lambda: time.monotonic() >= end, seconds + 60)
+
+    # Faults
+
+    def pid(self, name: str) -> int:
+        """The pid of a part, once it runs."""
+        return self.until(lambda: self._supervisor.pids.get(name), what=f"a running {name}") or 0
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a part's own process."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid(name), number)
+
+    def kill(self, name: str) -> None:
+        """kill -9 of a part and of all processes that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid(name), signal.SIGKILL)
+
+    def model_pid(self, name: str) -> int | None:
+        """The pid of a worker's model process; None while there is none."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.pid(name)).children():
+                if "workers.model_main" in child.cmdline():
+                    return child.pid
+        return None
+
+    @contextlib.contextmanager
+    def stopped(self, name: str) -> Iterator[None]:
+        """SIGSTOP a part's own process, SIGCONT it at the end."""
+        pid = self.pid(name)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def everyones(self, server: str) -> list[FaultProxy]:
+        """The proxies of all processes to one server: `ledger`, `broker` or `s3`."""
+        return [getattr(links, server) for links in self.links.values()]
+
+    # What a test looks at; not through the proxies
+
+    @property
+    def api_url(self) -> str:
+        assert self._listener is not None
+        return f"http://{ports.HOST}:{self._listener.getsockname()[1]}"
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the service, by direct addresses."""
+        prefix = "IMAGEMILL_"
+        given = {
+            name.removeprefix(prefix).lower(): value
+            for name, value in self._base.items()
+            if name.startswith(prefix)
+        }
+        direct = {
+            "ledger_url": self._urls["ledger"],
+            "broker_url": self._urls["broker"],
+            "s3_endpoint": self._urls["s3"],
+        }
+        return Settings.model_validate({**given, **direct})
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger.connect(self.settings)
+
+    @property
+    def store(self) -> S3ObjectStore:
+        return S3ObjectStore(self.settings)
+
+    def redis(self, server: str) -> Any:
+        """A client of `ledger` or `broker`."""
+        return redis.Redis.from_url(self._urls[server], decode_responses=True, socket_timeout=5)
+
+    @property
+    def worker_names(self) -> list[str]:
+        """The workers' part names."""
+        families = tuple(f"{family}-" for family in self._workers)
+        return [name for name in self.links if name.startswith(families)]
+
+    def record(self, name: str) -> WorkerRecord | None:
+        """What a worker's heartbeat says of it; None while there is none."""
+        pid = self._supervisor.pids.get(name)
+        return next((w for w in self.ledger.workers() if w.pid == pid), None)
+
+    def log(self, name: str) -> str:
+        return (self.folder / "logs" / f"{name}.log").read_text("utf-8", errors="replace")
+
+    def log_tails(self, lines: int = 25) -> str:
+        """The end of every part's log, to be shown when something failed."""
+        self._output.flush()
+        tails = []
+        for log in sorted((self.folder / "logs").glob("*.log")):
+            text = log.read_text("utf-8", errors="replace").splitlines()
+            tails.append("\n".join([f"--- {log.name}", *text[-lines:]]))
+        return "\n".join(tails)
+
+    # The parts
+
+    def _api(self) -> Part:
+        assert self._listener is not None
+        fd = self._listener.fileno()
+        # The socket is handed down: requests that come while the API restarts wait.
+        command = [*_python("-m", "gunicorn", "-c", "gunicorn.conf.py"), "-b", f"fd://{fd}"]
+        env = {**self._environment("api"), "WEB_CONCURRENCY": "1"}
+
+        def probe(pid: int) -> bool:
+            with contextlib.suppress(httpx.HTTPError):
+                return httpx.get(f"{self.api_url}/readyz", timeout=3).is_success
+            return False
+
+        return Part("api", [*command, "api.wsgi:app"], env, ROOT, probe, 15, [fd])
+
+    def _reaper(self) -> Part:
+        return Part("reaper", _python("-m", "shared.reaper"), self._environment("reaper"), ROOT)
+
+    def _worker(self, family: str, env: Mapping[str, str] | None = None) -> Part:
+        number = 1 + sum(name.startswith(f"{family}-") for name in self.links)
+        name = f"{family}-{number}"
+        command = _python(*self._command, "--family", family)
+        environment = {**self._environment(name), **(env or {})}
+
+        def probe(pid: int) -> bool:
+            return pid in {worker.pid for worker in self.ledger.workers()}
+
+        return Part(name, command, environment, ROOT, probe, 40)
+
+    def _environment(self, name: str) -> dict[str, str]:
+        """A part's environment, with proxies of its own."""
+        links = Links(*(FaultProxy(_address(self._urls[s])) for s in ("ledger", "broker", "s3")))
+        self.links[name] = links
+        return {
+            **self._base,
+            "IMAGEMILL_LEDGER_URL": _by(self._urls["ledger"], links.ledger),
+            "IMAGEMILL_BROKER_URL": _by(self._urls["broker"], links.broker),
+            "IMAGEMILL_S3_ENDPOINT": _by(self._urls["s3"], links.s3),
+            "IMAGEMILL_S3_PUBLIC_ENDPOINT": self._urls["s3"],
+        }
+
+    def _say(self, line: str) -> None:
+        self._output.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+        self._output.flush()
+
+
+def _python(*arguments: str) -> list[str]:
+    return [sys.executable, *arguments]
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    return parts.hostname, parts.port
+
+
+def _by(url: str, proxy: FaultProxy) -> str:
+    """The URL with the proxy's port in place of the server's."""
+    return url.replace(f":{_address(url)[1]}", f":{proxy.port}")
