@@ -14,6 +14,8 @@ from api.services import TENANT, Services
 from shared import images, logs
 from shared.contracts import FileRecord
 from shared.errors import InvalidImage, InvalidRequest, NotFound, StorageUnavailable, TooLarge
+from shared.file_metadata import object_metadata
+from shared.layout import file_folder
 
 IMAGE = "image"
 LATER_PURPOSES = ("batch", "dataset")
@@ -59,23 +61,22 @@ def store(services: Services, upload: Upload) -> FileRecord:
     """
     now = int(time.time() * 1000)
     retention_ms = int(services.settings.retention_days * 86_400_000)
-    key = f"files/{TENANT}/{upload.file_id}/{secrets.token_hex(6)}"
-    services.store.put(key, upload.data, upload.info.media_type)
-    record = services.ledger.put_file(
-        FileRecord(
-            id=upload.file_id,
-            tenant=TENANT,
-            purpose=IMAGE,
-            key=key,
-            bytes=len(upload.data),
-            sha256=upload.sha256,
-            media_type=upload.info.media_type,
-            width=upload.info.width,
-            height=upload.info.height,
-            created_at=now,
-            expires_at=now + retention_ms,
-        )
+    key = file_folder(TENANT, upload.file_id) + secrets.token_hex(6)
+    described = FileRecord(
+        id=upload.file_id,
+        tenant=TENANT,
+        purpose=IMAGE,
+        key=key,
+        bytes=len(upload.data),
+        sha256=upload.sha256,
+        media_type=upload.info.media_type,
+        width=upload.info.width,
+        height=upload.info.height,
+        created_at=now,
+        expires_at=now + retention_ms,
     )
+    services.store.put(key, upload.data, described.media_type, object_metadata(described))
+    record = services.ledger.put_file(described)
     if record.key != key:
         try:
             services.store.delete([key])

@@ -122,11 +122,16 @@ class StepRecord(Frozen):
 
 
 class JobRecord(Frozen):
-    """A job as the ledger knows it. Times are milliseconds since the epoch."""
+    """A job as the ledger knows it. Times are milliseconds since the epoch.
+
+    `version` grows with every change that its manifest must show, `retention_ms` is how long it
+    is kept once it has ended, and `idempotency` is (key, digest of the body) of its request.
+    """
 
     id: str
     tenant: str
     kind: str
+    version: int
     status: JobStatus
     priority: Priority
     input: dict[str, Any]
@@ -134,8 +139,11 @@ class JobRecord(Frozen):
     created_at: int
     started_at: int | None = None
     finished_at: int | None = None
+    retention_ms: int
     expires_at: int
     deadline_at: int | None = None
+    files: tuple[str, ...] = ()
+    idempotency: tuple[str, str] | None = None
     steps: tuple[StepRecord, ...]
     current: int  # index of the step whose turn it is
     fence: int = 0

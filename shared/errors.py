@@ -106,11 +106,18 @@ class DeadlineExceeded(ImagemillError):
 
 
 class StorageUnavailable(ImagemillError):
-    """S3 does not answer, refuses for now, or sent bytes that do not match their digest."""
+    """S3 does not answer, refuses for now, or breaks off."""
 
     code = "storage_unavailable"
     retryable = True
     burns_attempt = False
+
+
+class StorageCorrupt(ImagemillError):
+    """S3 serves an object whole, but its bytes are not those that were stored."""
+
+    code = "storage_corrupt"
+    retryable = True
 
 
 class LedgerUnavailable(ImagemillError):

@@ -7,13 +7,15 @@ scaled, transparency lies on white, EXIF orientation is applied, metadata is dro
 import io
 import json
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from shared.errors import InvalidImage
+from shared.image_limits import check_metadata
 
 # The size is checked against the MAX_PIXELS setting before any pixel is decoded; Pillow's own
 # limit would refuse, or warn about, sizes that the setting allows.
@@ -35,7 +37,21 @@ SUPPORTED = "PNG, JPEG, WebP, GIF, BMP, TIFF"
 RECIPE_CHUNK = "imagemill"
 
 _FORMATS = tuple(name for name in MEDIA_TYPES if name != "MPO")  # found by the JPEG reader
-_TURNED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
+_TURNS = {  # by EXIF orientation: what shows the picture as it was taken
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_TURNED = {5, 6, 7, 8}  # of these, the ones that swap width and height
+_MAX_EXIF = 2**20  # bytes; a camera writes up to 64 kB, and what is parsed of it grows
+_TILE = 1024  # pixels a side
+_REDUCING_GAP = 3.0  # nothing is seen of a shrinking in two steps from here on (Pillow's manual)
+
+Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -56,16 +72,32 @@ def probe(data: bytes, max_pixels: int) -> ImageInfo:
     return ImageInfo(MEDIA_TYPES[image.format or ""], width, height)
 
 
-def decode(data: bytes, max_pixels: int) -> Image.Image:
-    """The first frame as 8-bit RGB without metadata. Raises InvalidImage."""
+def decode(
+    data: bytes,
+    max_pixels: int,
+    size: tuple[int, int] | None = None,
+    longest: int | None = None,
+) -> Image.Image:
+    """The first frame as 8-bit RGB without metadata, at its own size, at `size` (width,
+    height), or shrunk to `longest` pixels at its longest side. Raises InvalidImage.
+
+    Takes 4 bytes for each pixel of the file (WebP 16) and, at its own size, 4 to 8 more.
+    """
     image = _load(data, max_pixels)
     try:
-        if _orientation(image) != 1:
-            image = ImageOps.exif_transpose(image)
-        rgb = _rgb(image)
+        orientation = _orientation(image)
+        width, height = image.size
+        if longest and longest < max(width, height):
+            scale = longest / max(width, height)
+            size = max(1, round(width * scale)), max(1, round(height * scale))
+        elif size and orientation in _TURNED:
+            size = size[1], size[0]
+        rgb = _resized(image, size) if size else _reduced(image, 1, 1)
+        del image
+        if orientation in _TURNS:
+            rgb = rgb.transpose(_TURNS[orientation])
     except Exception as error:
         raise InvalidImage(f"the image's colours cannot be read: {error}") from error
-    rgb.info = {}
     return rgb
 
 
@@ -95,6 +127,7 @@ def _load(data: bytes, max_pixels: int) -> Image.Image:
     """Open, check the size, then decode. Pillow raises errors of many types on bad files."""
     if not data:
         raise InvalidImage("the file is empty")
+    check_metadata(data)
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError:
@@ -116,19 +149,50 @@ def _load(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
+    if len(image.info.get("exif", b"")) > _MAX_EXIF:
+        return 1
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged EXIF does not spoil the pixels
         return 1
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """RGB of this size, by way of whole pixels put together: a large picture is never held in
+    colours at full size."""
+    x, y = (
+        max(1, int(old / new / _REDUCING_GAP)) for old, new in zip(image.size, size, strict=True)
+    )
+    box = (0, 0, image.width / x, image.height / y)
+    return _reduced(image, x, y).resize(size, Image.Resampling.BICUBIC, box)
+
+
+def _reduced(image: Image.Image, x: int, y: int) -> Image.Image:
+    """RGB with every x·y pixels put together, tile by tile."""
+    full = _full_scale(image)
+    reduced = Image.new("RGB", (-(-image.width // x), -(-image.height // y)))
+    for box in _tiles(image, x, y):
+        tile = _rgb(image.crop(box), full).reduce((x, y))
+        reduced.paste(tile, (box[0] // x, box[1] // y))
+    return reduced
+
+
+def _tiles(image: Image.Image, x: int = 1, y: int = 1) -> Iterator[Box]:
+    """Boxes that cover the image; their left and upper edges are multiples of x and y."""
+    wide, high = (step * max(1, _TILE // step) for step in (x, y))
+    for top in range(0, image.height, high):
+        for left in range(0, image.width, wide):
+            yield left, top, min(left + wide, image.width), min(top + high, image.height)
+
+
+def _rgb(image: Image.Image, full: float) -> Image.Image:
     if image.mode.startswith("I;16"):
         # The high byte, as Pillow does for 16-bit colour; convert("L") would clip instead.
         high = np.asarray(image) >> 8
         return Image.fromarray(high.astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        return Image.fromarray(_scaled(np.asarray(image))).convert("RGB")
+        values = _finite(image) * (255 / full)
+        return Image.fromarray(np.clip(values, 0, 255).round().astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
@@ -137,10 +201,14 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _scaled(values: np.ndarray) -> np.ndarray:
-    """Grey of unstated range to 0–255: full scale is the least usual one that holds all."""
-    usual = (1.0,) if values.dtype.kind == "f" else ()
-    values = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
-    peak = float(values.max())
-    full = next((top for top in (*usual, 255.0, 65535.0, 2.0**32) if peak <= top), peak)
-    return np.clip(values * (255 / full), 0, 255).round().astype(np.uint8)
+def _full_scale(image: Image.Image) -> float:
+    """What is white in grey of unstated range: the least usual value that no pixel exceeds."""
+    if image.mode not in ("I", "F"):
+        return 255.0
+    peak = max(float(_finite(image.crop(box)).max()) for box in _tiles(image))
+    usual = (1.0,) if image.mode == "F" else ()
+    return next((top for top in (*usual, 255.0, 65535.0, 2.0**32) if peak <= top), peak)
+
+
+def _finite(grey: Image.Image) -> np.ndarray:
+    return np.nan_to_num(np.asarray(grey).astype(np.float32), posinf=0, neginf=0)

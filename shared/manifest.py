@@ -1,25 +1,28 @@
-"""The manifest that every ended job leaves in the object store, beside its artifacts."""
+"""The manifest: a job as the ledger knows it, in the object store beside its artifacts.
 
-from shared.contracts import JobRecord
+From the manifests a ledger that lost everything can be rebuilt.
+"""
+
 from shared.errors import NotFound
+from shared.layout import manifest_key
 from shared.ledger import Ledger
 from shared.object_store import ObjectStore
 
 
-def manifest_key(job_id: str) -> str:
-    return f"jobs/{job_id}/manifest.json"
+def save(ledger: Ledger, store: ObjectStore, job_id: str) -> None:
+    """Write the job's manifest, and tell the ledger which version of the job it shows.
 
-
-def settle(ledger: Ledger, store: ObjectStore, job_id: str) -> None:
-    """Write an ended job's manifest, so that its work can be found with the ledger gone.
-
-    Repeating it writes the same bytes. Raises StorageUnavailable, LedgerUnavailable.
+    Any number may save a job at once. Of two whose versions differ, the one with the older may
+    write last, so the ledger believes neither, and the job is saved again. Only a saver that
+    writes last and dies before its word leaves an older version unnoticed, until the job's next
+    change; a job restored from that does its latest step again. Raises StorageUnavailable,
+    LedgerUnavailable.
     """
     try:
-        job: JobRecord = ledger.get(job_id)
+        job = ledger.get(job_id)
     except NotFound:
-        ledger.settled(job_id)
+        ledger.saved(job_id, 0)
         return
     text = job.model_dump_json(indent=1)
     store.put(manifest_key(job_id), text.encode(), "application/json")
-    ledger.settled(job_id)
+    ledger.saved(job_id, job.version)

@@ -4,6 +4,7 @@
 """
 
 import base64
+import contextlib
 import hashlib
 import re
 import threading
@@ -14,9 +15,11 @@ from typing import Any, Protocol, TypeVar
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
-from shared.errors import NotFound, StorageUnavailable, TooLarge
-from shared.s3_retry import DigestMismatch, retrying
+from shared.errors import NotFound, StorageCorrupt, StorageUnavailable, TooLarge
+from shared.s3_clock import ServerClock
+from shared.s3_retry import retrying
 from shared.settings import Settings
 
 T = TypeVar("T")
@@ -31,6 +34,14 @@ class StoredObject:
     modified_at: int
 
 
+@dataclass(frozen=True)
+class ObjectHead(StoredObject):
+    """One object but for its bytes. `metadata` by lower-case names, with `sha256` among them."""
+
+    media_type: str
+    metadata: Mapping[str, str]
+
+
 class ObjectStore(Protocol):
     """Every method raises StorageUnavailable where the store does not answer or refuses."""
 
@@ -40,7 +51,8 @@ class ObjectStore(Protocol):
         """Store the bytes; safe to repeat. `metadata` is ASCII."""
 
     def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> bytes:
-        """The bytes, checked against the digest and size that are given. Raises NotFound."""
+        """The bytes, checked against the digest and size that are given. Raises NotFound,
+        StorageCorrupt."""
 
     def read(self, bucket: str, key: str, max_bytes: int) -> bytes:
         """A user's own object in any bucket. Raises NotFound (also where it may not be read)
@@ -48,11 +60,18 @@ class ObjectStore(Protocol):
 
     def exists(self, key: str) -> bool: ...
 
+    def head(self, key: str) -> ObjectHead:
+        """Raises NotFound."""
+
     def delete(self, keys: Iterable[str]) -> None:
         """Erase; a key that is not there is no error."""
 
-    def list(self, prefix: str) -> Iterator[StoredObject]:
-        """Every object whose key begins with the prefix."""
+    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
+        """Every object whose key begins with the prefix, in an order of the store's own.
+
+        `after`: only those after this key of an earlier listing, which may be gone by now. What
+        is not read is not asked for: objects come in pages of 1000.
+        """
 
     def presigned_get(self, key: str, expires_s: int, filename: str, media_type: str) -> str:
         """An address at the public endpoint that serves the object until it expires."""
@@ -60,13 +79,16 @@ class ObjectStore(Protocol):
     def check(self) -> None:
         """One quick question to the bucket."""
 
+    def now(self) -> int:
+        """Milliseconds since the epoch, by the clock that dates the objects."""
+
 
 def verify(key: str, data: bytes, sha256: str | None, size: int | None) -> bytes:
-    """The data. Raises DigestMismatch where size or digest differ."""
+    """The data. Raises StorageCorrupt where size or digest differ."""
     if size is not None and len(data) != size:
-        raise DigestMismatch(f"{key}: {len(data)} bytes instead of {size}")
+        raise StorageCorrupt(f"{key}: {len(data)} bytes instead of {size}")
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-        raise DigestMismatch(f"{key}: the SHA-256 differs")
+        raise StorageCorrupt(f"{key}: the SHA-256 differs")
     return data
 
 
@@ -78,7 +100,8 @@ def disposition(filename: str) -> str:
 class S3ObjectStore:
     """AWS S3, MinIO or SeaweedFS. Transient errors are retried for `retry_s` seconds.
 
-    The client is made at first use and shared by all threads.
+    The client is made at first use and shared by all threads. What it signs is dated by the
+    server's clock, should this machine's be wrong.
     """
 
     def __init__(self, settings: Settings, retry_s: float = 30.0) -> None:
@@ -87,6 +110,7 @@ class S3ObjectStore:
         self._retry_s = retry_s
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
+        self._clock = ServerClock()
 
     def put(
         self, key: str, data: bytes, media_type: str, metadata: Mapping[str, str] | None = None
@@ -124,10 +148,23 @@ class S3ObjectStore:
 
     def exists(self, key: str) -> bool:
         try:
-            self._retrying(key, lambda: self._client().head_object(Bucket=self._bucket, Key=key))
+            self.head(key)
         except NotFound:
             return False
         return True
+
+    def head(self, key: str) -> ObjectHead:
+        found = self._retrying(
+            key, lambda: self._client().head_object(Bucket=self._bucket, Key=key)
+        )
+        return ObjectHead(
+            key,
+            found["ContentLength"],
+            int(found["LastModified"].timestamp() * 1000),
+            found["ContentType"],
+            # Servers differ in the case of the names: they travel as HTTP headers.
+            {name.lower(): value for name, value in found["Metadata"].items()},
+        )
 
     def delete(self, keys: Iterable[str]) -> None:
         # One by one: servers differ in the checksum that a bulk delete must carry.
@@ -137,8 +174,10 @@ class S3ObjectStore:
     def _delete(self, key: str) -> None:
         self._retrying(key, lambda: self._client().delete_object(Bucket=self._bucket, Key=key))
 
-    def list(self, prefix: str) -> Iterator[StoredObject]:
+    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
         params = {"Bucket": self._bucket, "Prefix": prefix}
+        if after:
+            params["StartAfter"] = after
         while True:
             page = self._retrying(prefix, partial(self._client().list_objects_v2, **params))
             for entry in page.get("Contents", ()):
@@ -149,6 +188,9 @@ class S3ObjectStore:
             params = {**params, "ContinuationToken": page["NextContinuationToken"]}
 
     def presigned_get(self, key: str, expires_s: int, filename: str, media_type: str) -> str:
+        if not self._clock.seen:  # an address is signed without asking the server
+            with contextlib.suppress(StorageUnavailable):
+                self.check()
         return self._client(self._settings.public_endpoint).generate_presigned_url(
             "get_object",
             Params={
@@ -161,12 +203,16 @@ class S3ObjectStore:
         )
 
     def check(self) -> None:
+        def attempt() -> None:
+            self._client().head_bucket(Bucket=self._bucket)
+
         try:
-            retrying(
-                self._bucket, lambda: self._client().head_bucket(Bucket=self._bucket), retry_s=0
-            )
+            retrying(self._bucket, partial(self._corrected, attempt), retry_s=0)
         except NotFound:
             raise StorageUnavailable(f"S3 has no bucket {self._bucket}") from None
+
+    def now(self) -> int:
+        return self._clock.now()
 
     def _client(self, endpoint: str | None = None) -> Any:
         endpoint = endpoint or self._settings.s3_endpoint
@@ -176,7 +222,7 @@ class S3ObjectStore:
             return self._clients[endpoint]
 
     def _connect(self, endpoint: str) -> Any:
-        return boto3.session.Session().client(
+        client = boto3.session.Session().client(
             "s3",
             endpoint_url=endpoint,
             region_name=self._settings.s3_region,
@@ -195,9 +241,21 @@ class S3ObjectStore:
                 max_pool_connections=64,
             ),
         )
+        self._clock.follow(client)
+        return client
 
     def _retrying(self, what: str, attempt: Callable[[], T], hidden: tuple[str, ...] = ()) -> T:
-        return retrying(what, attempt, self._retry_s, hidden)
+        return retrying(what, partial(self._corrected, attempt), self._retry_s, hidden)
+
+    def _corrected(self, attempt: Callable[[], T]) -> T:
+        """The attempt, made once more where its refusal showed that this clock is wrong."""
+        before = self._clock.offset_s
+        try:
+            return attempt()
+        except ClientError:
+            if self._clock.offset_s == before:
+                raise
+            return attempt()
 
 
 def _base64(digest: bytes) -> str:

@@ -6,13 +6,15 @@ publisher needs no worker code.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery, chain
 from kombu.exceptions import OperationalError
+from redis.exceptions import ResponseError
 
 from shared import logs
-from shared.errors import ImagemillError
+from shared.errors import ImagemillError, SettingsError
 from shared.ledger import Ledger
 from shared.ledger.records import Publication
 from shared.settings import Settings
@@ -108,18 +110,39 @@ def admit(app: Celery, ledger: Ledger, queues: Iterable[str]) -> int:
 def idle_queues(app: Celery, names: Iterable[str]) -> Iterator[str]:
     """Those of the queues that hold no message in the broker. Raises BrokerUnavailable."""
     names = list(names)
-    try:
-        with app.connection_for_read() as connection:
-            client: Any = connection.default_channel.client
-            with client.pipeline(transaction=False) as pipe:
-                for name in names:
-                    pipe.llen(name)
-                lengths = pipe.execute()
-    except (OperationalError, *app.connection_for_read().connection_errors) as error:
-        raise BrokerUnavailable(f"the broker does not answer: {error}") from error
+    with _server(app) as server, server.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.llen(name)
+        lengths = pipe.execute()
     yield from (name for name, length in zip(names, lengths, strict=True) if length == 0)
 
 
+def check_broker(app: Celery) -> None:
+    """Refuse a server that could drop messages. Raises SettingsError, BrokerUnavailable."""
+    with _server(app) as server:
+        # INFO is allowed where a managed server forbids CONFIG.
+        try:
+            policy = server.info("memory")["maxmemory_policy"]
+        except ResponseError as error:
+            raise SettingsError(f"IMAGEMILL_BROKER_URL: the server refuses INFO: {error}") from None
+    if policy != "noeviction":
+        raise SettingsError(
+            f"IMAGEMILL_BROKER_URL: the server has maxmemory-policy {policy}, not noeviction; "
+            "it would drop messages when its memory is full"
+        )
+
+
 def ping(app: Celery) -> None:
-    """Raises BrokerUnavailable."""
-    list(idle_queues(app, ["ping"]))
+    """The same as `check_broker`: a broker that could drop messages is not ready either."""
+    check_broker(app)
+
+
+@contextmanager
+def _server(app: Celery) -> Iterator[Any]:
+    """A client of the broker's server. Raises BrokerUnavailable, also for its calls."""
+    connection = app.connection_for_read()
+    try:
+        with connection:
+            yield connection.default_channel.client
+    except (OperationalError, *connection.connection_errors) as error:
+        raise BrokerUnavailable(f"the broker does not answer: {error}") from error

@@ -1,7 +1,7 @@
 """The reaper: finds what is overdue in the ledger and sets it going again.
 
-`python -m shared.reaper` runs one; any number may run at once, since every change is one of the
-ledger's atomic scripts.
+`python -m shared.reaper` runs one, with a collector beside it. Every worker has one of each as
+well, so that no process is needed for the others to go on.
 """
 
 import signal
@@ -11,43 +11,48 @@ import time
 from celery import Celery
 
 from shared import logs
-from shared.errors import ImagemillError, SettingsError
+from shared.collector import S3_RETRY_S, Collector
+from shared.errors import LedgerUnavailable, SettingsError
 from shared.ledger import Ledger
-from shared.manifest import settle
-from shared.object_store import ObjectStore, S3ObjectStore
-from shared.queues import BrokerUnavailable, admit, broker_app, idle_queues, publish_all
+from shared.object_store import S3ObjectStore
+from shared.queues import (
+    BrokerUnavailable,
+    admit,
+    broker_app,
+    check_broker,
+    idle_queues,
+    publish_all,
+)
 from shared.settings import Settings, load_settings
+from shared.sweeper import SWEEP_S, Sweeper
 
-SWEEP_S = 1.0
-SETTLE_AFTER_S = 5.0  # the worker that ended a job writes its manifest first
+REAP_LIMIT = 1000  # overdue jobs a sweep
+UNSERVED_LIMIT = 100  # jobs of one queue that are failed at once
+GAP_S = 10.0  # a reaper that did not look for so long knows nothing of what was before
 
 log = logs.get(__name__)
 
 
-class Reaper:
-    """One reaper; `sweep` does a bounded amount of work."""
+class Reaper(Sweeper):
+    """Deals with ledger and broker only: trouble with S3 delays no lease."""
 
-    def __init__(self, app: Celery, ledger: Ledger, store: ObjectStore, settings: Settings) -> None:
+    name = "reaper"
+
+    def __init__(self, app: Celery, ledger: Ledger, settings: Settings) -> None:
+        super().__init__(ledger)
         self._app = app
-        self._ledger = ledger
-        self._store = store
         self._settings = settings
         self._unserved_since: dict[str, float] = {}
+        self._watched_at = 0.0
 
-    def sweep(self) -> None:
-        """Look once. Raises LedgerUnavailable, StorageUnavailable, BrokerUnavailable."""
-        self._republish()
+    def sweep(self) -> bool:
+        """Publish again what was lost, and admit what waits. Raises LedgerUnavailable."""
+        published = self._republish()
         busy = [queue for queue, unclaimed in self._ledger.queues().items() if unclaimed]
         admit(self._app, self._ledger, busy)
-        self._fail_unserved(busy)
-        for job_id in self._ledger.ended(SETTLE_AFTER_S):
-            settle(self._ledger, self._store, job_id)
-        for key in self._ledger.garbage():
-            prefix = key.endswith("/")
-            self._store.delete([o.key for o in self._store.list(key)] if prefix else [key])
-            self._ledger.erased(key)
+        return published >= REAP_LIMIT
 
-    def _republish(self) -> None:
+    def _republish(self) -> int:
         # Without the broker's word on which queues are empty, only leases and deadlines are
         # dealt with; lost messages are found when it answers again.
         try:
@@ -55,45 +60,66 @@ class Reaper:
         except BrokerUnavailable as error:
             log.warning("broker unavailable", error=error.message)
             idle = []
-        publish_all(self._app, self._ledger.reap(idle))
+        return publish_all(self._app, self._ledger.reap(idle, REAP_LIMIT))
 
-    def _fail_unserved(self, busy: list[str]) -> None:
+    def watch(self) -> bool:
+        """Fail what no worker has served for MODEL_WAIT_S. Raises LedgerUnavailable.
+
+        Every reaper looks for itself, turn or no turn: then it has seen all of that time, by a
+        clock of its own, and no other's clock or memory has to be trusted.
+        """
         served = {queue for worker in self._ledger.workers() for queue in worker.queues}
-        now = time.monotonic()
-        self._unserved_since = {
-            queue: self._unserved_since.get(queue, now) for queue in busy if queue not in served
-        }
-        wait_s = self._settings.model_wait_s
-        for queue, since in self._unserved_since.items():
-            if now - since >= wait_s:
-                message = f"no worker has served {queue} for {wait_s:g} s"
-                failed = self._ledger.fail_unserved(queue, message)
-                log.warning("unserved queue", queue=queue, failed=failed)
 
-    def run(self, stop: threading.Event) -> None:
-        """Sweep until `stop` is set; a dependency that is away is waited for."""
-        while not stop.wait(SWEEP_S):
-            try:
-                self.sweep()
-            except ImagemillError as error:
-                log.warning("sweep failed", code=error.code, error=error.message)
-            except Exception:  # one bad record must not keep all others from being looked after
-                log.exception("sweep failed")
+        busy = [queue for queue, unclaimed in self._ledger.queues().items() if unclaimed]
+        now = time.monotonic()
+        known = self._unserved_since if now - self._watched_at < GAP_S else {}
+        self._watched_at = now
+        self._unserved_since = {
+            queue: known.get(queue, now) for queue in busy if queue not in served
+        }
+        overdue = [
+            queue
+            for queue, since in self._unserved_since.items()
+            if now - since >= self._settings.model_wait_s
+        ]
+        return any(self._fail_unserved(queue) for queue in overdue)
+
+    def _fail_unserved(self, queue: str) -> bool:
+        message = f"no worker has served {queue} for {self._settings.model_wait_s:g} s"
+        failed = self._ledger.fail_unserved(queue, message, UNSERVED_LIMIT)
+        log.warning("unserved queue", queue=queue, failed=failed)
+        return failed >= UNSERVED_LIMIT
+
+
+def wait_for_servers(app: Celery, ledger: Ledger, stop: threading.Event) -> None:
+    """Return once ledger and broker answer, or `stop` is set.
+
+    Raises SettingsError where one of them could lose what it is given.
+    """
+    while True:
+        try:
+            ledger.check()
+            check_broker(app)
+            return
+        except (LedgerUnavailable, BrokerUnavailable) as error:
+            log.warning("waiting for a server", error=error.message)
+        if stop.wait(SWEEP_S):
+            return
 
 
 def main() -> None:
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        raise SystemExit(error.message) from None
-    logs.configure(settings.log_level)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    ledger = Ledger.connect(settings)
-    # Sweeps must go on while S3 is away: what waits for it is tried again at the next one.
-    store = S3ObjectStore(settings, retry_s=1.0)
-    Reaper(broker_app(settings), ledger, store, settings).run(stop)
+    try:
+        settings = load_settings()
+        logs.configure(settings.log_level)
+        app, ledger = broker_app(settings), Ledger.connect(settings)
+        wait_for_servers(app, ledger, stop)
+    except SettingsError as error:
+        raise SystemExit(error.message) from None
+    Collector(ledger, S3ObjectStore(settings, retry_s=S3_RETRY_S), settings).start(stop)
+    Reaper(app, ledger, settings).run(stop)
 
 
 if __name__ == "__main__":

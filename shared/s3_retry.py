@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from urllib3.exceptions import HTTPError
 
-from shared.errors import NotFound, StorageUnavailable
+from shared.errors import NotFound, StorageCorrupt, StorageUnavailable
 
 T = TypeVar("T")
 
@@ -30,12 +30,8 @@ TRANSIENT_CODES = {
 }
 
 
-class DigestMismatch(Exception):
-    """The bytes that arrived are not those that were stored."""
-
-
 # No answer, or one that broke off or arrived damaged.
-LOST = (BotoConnectionError, HTTPClientError, HTTPError, OSError, DigestMismatch)
+LOST = (BotoConnectionError, HTTPClientError, HTTPError, OSError, StorageCorrupt)
 
 
 def retrying(
@@ -43,7 +39,8 @@ def retrying(
 ) -> T:
     """Run the attempt until it works, fails for good, or `retry_s` seconds are over.
 
-    Error codes in `hidden` mean "not found" to the caller. Raises NotFound, StorageUnavailable.
+    Error codes in `hidden` mean "not found" to the caller. Raises NotFound, StorageUnavailable,
+    StorageCorrupt.
     """
     end = time.monotonic() + retry_s
     delay = FIRST_PAUSE_S
@@ -62,6 +59,8 @@ def retrying(
             reason, passes = error, False
         pause = delay * random.uniform(0.5, 1.5)
         if not passes or time.monotonic() + pause >= end:
+            if isinstance(reason, StorageCorrupt):
+                raise reason
             raise StorageUnavailable(f"S3 does not serve {what}: {reason}") from reason
         time.sleep(pause)
         delay = min(delay * 2, LONGEST_PAUSE_S)

@@ -4,34 +4,41 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from celery import Celery
+from celery.apps.worker import Worker as CeleryWorker
 from celery.concurrency import get_implementation
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject
 from celery.signals import setup_logging, worker_ready
 from celery.worker import state as celery_state
 
 from shared import logs
+from shared.collector import S3_RETRY_S, Collector
 from shared.contracts import Priority, WorkerRecord, queue_name
-from shared.errors import ImagemillError, LedgerUnavailable, ModelNotAvailable
+from shared.errors import ImagemillError, LedgerUnavailable, ModelNotAvailable, StepInterrupted
 from shared.ledger import Ledger
 from shared.models import Model, Registry
 from shared.object_store import S3ObjectStore
-from shared.queues import STEP_TASK, admit, broker_app
+from shared.queues import STEP_TASK, admit, broker_app, idle_queues
+from shared.reaper import Reaper, wait_for_servers
 from shared.settings import Settings
 from workers.batcher import MicroBatcher
 from workers.heartbeat import Heartbeat
 from workers.leases import LeaseKeeper
 from workers.model_files import checkpoint, resolve_model
 from workers.model_process import ModelProcess
+from workers.shutdown import Shutdown
 from workers.step_task import StepRunner
+from workers.watchdog import EXIT_STATUS, Watchdog
 
 BATCHES_IN_FLIGHT = 3  # one runs, one is being made ready, one is being stored
+STORE_RETRY_S = 5.0  # the step itself waits longer, and looks in between whether it must stop
+STORING_SHARE = 0.2  # of the grace of a shutdown: for storing what the model has made
 
 log = logs.get(__name__)
 
@@ -42,22 +49,40 @@ def _keep_logging(**_: object) -> None:
     logging.getLogger("celery").setLevel(logging.WARNING)  # the step's own lines say more
 
 
+class Consumer(CeleryWorker):
+    """Celery's worker, without its signal handlers."""
+
+    def install_platform_tweaks(self, worker: CeleryWorker) -> None:
+        pass
+
+
 class Worker:
     """One family on one device, from start to exit."""
 
-    def __init__(self, family: str, device: str, names: Sequence[str], settings: Settings) -> None:
-        """Raises SettingsError and ModelNotAvailable before anything is started."""
+    def __init__(
+        self,
+        family: str,
+        device: str,
+        names: Sequence[str],
+        settings: Settings,
+        predictor: str | None = None,
+    ) -> None:
+        """`predictor` (`module:class`) is what computes, where that is not the family itself.
+
+        Raises SettingsError and ModelNotAvailable before anything is started.
+        """
         registry = Registry.load(settings.models_dir)
         default = registry.profile(settings.profile).get(family)
         if not names and default is None:
             raise ModelNotAvailable(f"the profile has no {family}; name a model with --models")
         names = names or [str(default)]
         self._models = [resolve_model(registry, family, name) for name in names]
-        checkpoints = [checkpoint(model, settings.models_dir) for model in self._models]
+        self._checkpoints = [checkpoint(model, settings.models_dir) for model in self._models]
         self._settings = settings
         self._family = family
+        self._predictor = predictor or family
         self._device = device
-        self._revisions = {each.model: each.revision for each in checkpoints}
+        self._revisions = {each.model: each.revision for each in self._checkpoints}
         self._name = f"{family}@{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self._started_at = time.time_ns() // 1_000_000
         self._queues = sorted(
@@ -67,34 +92,52 @@ class Worker:
         )
         self._slots = BATCHES_IN_FLIGHT * max(_largest_batch(model) for model in self._models)
         self._ledger = Ledger.connect(settings)
-        self._ledger.check()
-        self._process = ModelProcess(family, device, checkpoints)
-        self._batcher = MicroBatcher(self._process)
-        self._keeper = LeaseKeeper(self._ledger, settings)
+        self._app = broker_app(settings)
+        self._heartbeat: Heartbeat | None = None
         self._stopping = threading.Event()
 
     def run(self) -> int:
-        """Consume until told to stop; returns the exit status. Raises ModelNotAvailable."""
+        """Consume until told to stop; returns the exit status.
+
+        Raises SettingsError where the ledger or the broker could lose jobs, ModelNotAvailable.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):  # as long as nothing is held
+            signal.signal(number, lambda *_: sys.exit(os.EX_OK))
+        wait_for_servers(self._app, self._ledger, self._stopping)
+        shutdown = Shutdown(self._settings.shutdown_grace_s, self._drain, self._give_up)
+        self._process = ModelProcess(
+            self._predictor,
+            self._device,
+            self._checkpoints,
+            on_lost=lambda: shutdown.at_once(EXIT_STATUS),
+        )
+        self._batcher = MicroBatcher(self._process)
+        self._keeper = LeaseKeeper(self._ledger, self._settings)
         try:
             self._process.wait_ready()
-            return self._consume()
+            return self._consume(shutdown)
         finally:
+            self._stopping.set()
             self._batcher.close(0)
             self._process.close()
             self._keeper.close()
 
-    def _consume(self) -> int:
-        app = self._celery()
-        heartbeats: list[Heartbeat] = []
+    def _consume(self, shutdown: Shutdown) -> int:
+        watchdog = Watchdog(
+            self._settings.watchdog_s,
+            self._work_waits,
+            lambda: self._keeper.held < self._slots and not self._stopping.is_set(),
+            lambda: shutdown.at_once(EXIT_STATUS),
+        )
 
         def ready(**_: Any) -> None:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, self._on_signal)
-            heartbeats.append(Heartbeat(self._ledger, self._describe))
+            self._heartbeat = Heartbeat(self._ledger, self._describe)
             log.info("ready", worker=self._name, device=self._device, models=self._revisions)
 
         worker_ready.connect(ready)
-        consumer = app.Worker(
+        self._serve_steps(watchdog.reached)
+        consumer = Consumer(
+            app=self._app,
             hostname=self._name,
             pool_cls=get_implementation("threads"),
             concurrency=self._slots,
@@ -105,15 +148,21 @@ class Worker:
             without_heartbeat=True,
             quiet=True,
         )
+        shutdown.on_signals()
+        watchdog.start(self._stopping)
+        self._sweep()
         try:
             consumer.start()
         finally:
-            for heartbeat in heartbeats:
-                heartbeat.close()
+            if self._heartbeat:
+                self._heartbeat.close()
         return consumer.exitcode or 0
 
-    def _celery(self) -> Celery:
-        app = broker_app(self._settings)
+    def _serve_steps(self, reached: Callable[[], None]) -> None:
+        """Make the Celery task; `reached` hears of every message."""
+        app = self._app
+        # Nobody sends commands to workers; without them there is one connection less to lose.
+        app.conf.worker_enable_remote_control = False
 
         def let_in(queue: str) -> None:
             try:
@@ -125,32 +174,53 @@ class Worker:
             self._name,
             self._settings,
             self._ledger,
-            S3ObjectStore(self._settings),
+            S3ObjectStore(self._settings, STORE_RETRY_S),
             self._batcher,
             self._keeper,
             let_in,
+            self._stopping,
         )
 
         @app.task(name=STEP_TASK)
         def step(job_id: str, index: int) -> None:
+            reached()
             try:
                 if runner.run(job_id, index):
                     return
+            except StepInterrupted:
+                raise Reject(requeue=True) from None  # not claimed: for another worker
             except ImagemillError as error:
                 log.warning("left to the reaper", job_id=job_id, error=error.message)
             raise Ignore  # ends the chain here; the ledger knows how the job goes on
 
-        return app
+    def _sweep(self) -> None:
+        """Take a part in what keeps the service going, so that no process is the only one."""
+        store = S3ObjectStore(self._settings, retry_s=S3_RETRY_S)
+        Reaper(self._app, self._ledger, self._settings).start(self._stopping)
+        Collector(self._ledger, store, self._settings).start(self._stopping)
 
-    def _on_signal(self, *_: object) -> None:
-        """First: finish what ends within the grace, release the rest. Again: release all now.
+    def _work_waits(self) -> bool:
+        """Whether a message lies in one of this worker's queues. Raises BrokerUnavailable."""
+        return len(list(idle_queues(self._app, self._queues))) < len(self._queues)
 
-        Celery's own shutdown waits for the threads, which end when their steps do.
+    def _drain(self) -> None:
+        """Take nothing new; what will not end within the grace is released now.
+
+        The model process is not waited for. Celery waits for the threads, which end when their
+        steps do.
         """
-        grace_s = 0.0 if self._stopping.is_set() else self._settings.shutdown_grace_s
         self._stopping.set()
         celery_state.should_stop = os.EX_OK
+        self._keeper.drain()
+        grace_s = (1 - STORING_SHARE) * self._settings.shutdown_grace_s
         threading.Thread(target=self._batcher.close, args=(grace_s,), daemon=True).start()
+
+    def _give_up(self) -> None:
+        """Give everything back, also what is being stored, and leave the list of workers."""
+        self._stopping.set()
+        self._keeper.release_all()
+        if self._heartbeat:
+            self._heartbeat.close()
 
     def _describe(self) -> WorkerRecord:
         return WorkerRecord(
@@ -172,7 +242,13 @@ def _largest_batch(model: Model) -> int:
     return max(model.batch_class.interactive, model.batch_class.bulk)
 
 
-def run_worker(family: str, device: str, names: Sequence[str], settings: Settings) -> int:
-    """Run one worker in the foreground; returns its exit status."""
+def run_worker(
+    family: str,
+    device: str,
+    names: Sequence[str],
+    settings: Settings,
+    predictor: str | None = None,
+) -> int:
+    """Run one worker in the foreground; returns its exit status. For `predictor` see Worker."""
     logs.configure(settings.log_level)
-    return Worker(family, device, names, settings).run()
+    return Worker(family, device, names, settings, predictor).run()

@@ -55,12 +55,13 @@ class _Sample:
     data: Mapping[str, Any]
     size: int
     since: float
-    alone: bool = False  # after a failed batch: no company, so that only the guilty one fails
+    # With whom alone it shares a batch: anybody, its own ticket's samples, or nobody.
+    apart: "Ticket | _Sample | None" = None
     progress: float = 0.0
 
     @property
     def key(self) -> tuple[Any, ...]:
-        return (self.ticket.key, self.size, id(self) if self.alone else None)
+        return (self.ticket.key, self.size, self.apart and id(self.apart))
 
     @property
     def rank(self) -> tuple[bool, int]:
@@ -78,6 +79,7 @@ class Ticket:
     key: str
     interactive: bool
     deadline: float | None  # time.monotonic()
+    begun_at: float | None = None  # time.monotonic() of its first batch
     message: str = ""
     samples: list[_Sample] = field(default_factory=list)
     results: list[Any] = field(default_factory=list)
@@ -90,6 +92,15 @@ class Ticket:
     def progress(self) -> float:
         """How much of all samples is done, 0 to 1; `message` says it of the running batch."""
         return sum(sample.progress for sample in self.samples) / len(self.samples)
+
+    def may_end_by(self, limit: float) -> bool:
+        """Whether a ticket that has begun would end by then (time.monotonic()) if it goes on as
+        it did so far; one that has made no progress yet may."""
+        now = time.monotonic()
+        if self.begun_at is None or now >= limit:
+            return False
+        done = self.progress
+        return not done or now + (now - self.begun_at) * (1 - done) / done <= limit
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """True once the ticket has its result or its error."""
@@ -128,9 +139,11 @@ class MicroBatcher:
         samples: Sequence[Mapping[str, Any]],
         interactive: bool = True,
         timeout_s: float | None = None,
+        alone: bool = False,
     ) -> Ticket:
         """Hand in a step's samples. After `timeout_s` the ticket fails with DeadlineExceeded.
 
+        `alone`: in batches with no other step, for one that may kill its model process.
         Raises StepInterrupted once the batcher is closed.
         """
         if not samples:
@@ -149,7 +162,8 @@ class MicroBatcher:
             batch_class=batch_class,
         )
         ticket.samples = [
-            _Sample(ticket, place, data, batch_class, now) for place, data in enumerate(samples)
+            _Sample(ticket, place, data, batch_class, now, ticket if alone else None)
+            for place, data in enumerate(samples)
         ]
         with self._changed:
             if self._closed:
@@ -160,14 +174,21 @@ class MicroBatcher:
         return ticket
 
     def close(self, grace_s: float = 0.0) -> None:
-        """Take nothing new; after the grace, unfinished tickets fail with StepInterrupted.
+        """Take nothing new, and let end what will end within the grace.
 
-        A second call, from another thread, cuts the grace of the first one short.
+        The other tickets fail with StepInterrupted: at once where the model has not begun them,
+        else as soon as their progress tells that they would take longer. A second call, from
+        another thread, cuts the grace of the first one short.
         """
+        limit = time.monotonic() + grace_s
         with self._changed:
             self._closed = True
-            self._changed.wait_for(lambda: not self._tickets, grace_s)
-            self._fail(list(self._tickets), StepInterrupted("the worker is shutting down"))
+            while True:
+                hopeless = [each for each in self._tickets if not each.may_end_by(limit)]
+                self._fail(hopeless, StepInterrupted("the worker is shutting down"))
+                if not self._tickets:
+                    return
+                self._changed.wait(min(TICK_S, max(0.0, limit - time.monotonic())))
 
     def _dispatch(self) -> None:
         while True:
@@ -196,11 +217,12 @@ class MicroBatcher:
         same = [sample for sample in self._waiting if sample.key == first.key]
         group = sorted(same, key=lambda sample: sample.rank)[: first.size]
         linger = first.since + LINGER_S[first.ticket.interactive] - time.monotonic()
-        if linger > 0 and len(group) < first.size and not first.alone:
+        if linger > 0 and len(group) < first.size and first.apart is None:
             self._changed.wait(linger)
             return []
         for sample in group:
             self._waiting.remove(sample)
+            sample.ticket.begun_at = sample.ticket.begun_at or time.monotonic()
         return group
 
     def _run(self, group: list[_Sample]) -> None:
@@ -219,9 +241,10 @@ class MicroBatcher:
         except ModelNotReady:  # it died while idle
             self._again(group)
         except ModelProcessDied as error:
-            self._isolate(group, error, final=group[0].alone)
+            self._isolate(group, error, final=group[0].apart is not None)
         except OutOfMemory as error:
-            self._isolate(group, error, final=group[0].alone and batch.size == 1, size=1)
+            lone = group[0].apart is group[0]
+            self._isolate(group, error, final=lone and batch.size == 1, size=1)
         except ImagemillError as error:
             self._isolate(group, error, final=len(group) == 1)
         except Exception as error:
@@ -278,7 +301,7 @@ class MicroBatcher:
             self._fail([sample.ticket for sample in group], error)
             return
         for sample in group:
-            sample.alone = True
+            sample.apart = sample
             sample.size = size or sample.size
         if wanted := self._again(group):
             log.warning("samples are tried one by one", samples=wanted, error=error.message)

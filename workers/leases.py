@@ -1,4 +1,4 @@
-"""Keeping the leases of the steps that this worker holds."""
+"""Keeping the leases of the steps that this worker holds, and giving them back."""
 
 import threading
 import time
@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from shared import logs
-from shared.errors import LedgerUnavailable
+from shared.errors import LedgerUnavailable, StepInterrupted
 from shared.ledger import Ledger
-from shared.ledger.records import Renewal
+from shared.ledger.records import Outcome, Renewal
 from shared.settings import Settings
 
 PROGRESS_PERIOD_S = 0.5  # how soon progress reaches the ledger, and a cancel the worker
 QUIET_PERIOD_S = 2.0  # the same while a step reports nothing
+TICK_S = 0.1
 
 log = logs.get(__name__)
 
@@ -20,17 +21,26 @@ log = logs.get(__name__)
 class Lease:
     """One held step. Its thread reports progress; the keeper tells it when to stop."""
 
-    def __init__(self, job_id: str, step: int, fence: int) -> None:
+    def __init__(self, job_id: str, step: int) -> None:
         self.job_id = job_id
         self.step = step
-        self.fence = fence
+        self.fence = 0  # while CLAIM is under way; real ones begin at 1
+        self.attempt = 0
         self.verdict: Renewal = "ok"  # the last answer to RENEW
         self.progress = 0.0
         self.message = ""
         self.renewed_at = time.monotonic()
+        self.released: Outcome | None = None  # what RELEASE answered
         self._reported = False
         self._on_stop: Callable[[], None] | None = None
         self._lock = threading.Lock()
+        self._releasing = threading.Lock()
+
+    def claimed(self, fence: int, attempt: int) -> None:
+        """CLAIM gave this worker the step."""
+        self.renewed_at = time.monotonic()
+        self.attempt = attempt
+        self.fence = fence
 
     def report(self, progress: float, message: str) -> None:
         """Progress of the step, from 0 to 1."""
@@ -41,12 +51,19 @@ class Lease:
         """Call this once the step must stop; at once if that is known already."""
         with self._lock:
             self._on_stop = callback
-            stopped = self.verdict != "ok"
+            stopped = self.verdict != "ok" or self.released
         if stopped:
             callback()
 
+    @property
+    def begun(self) -> bool:
+        """Whether the model has the step's samples, or has had them."""
+        return self._on_stop is not None
+
     def is_due(self, now: float, longest_s: float) -> bool:
         """Whether to renew: soon after news, and well before the lease ends."""
+        if self.verdict != "ok" or self.released:
+            return False
         period = PROGRESS_PERIOD_S if self._reported else QUIET_PERIOD_S
         return now - self.renewed_at >= min(period, longest_s)
 
@@ -61,6 +78,14 @@ class Lease:
         if callback:
             callback()
 
+    def release(self, ledger: Ledger) -> Outcome:
+        """RELEASE, once: asked again, by whomever, it gives the same answer. From then on the
+        ledger refuses a COMMIT under this fence. Raises LedgerUnavailable."""
+        with self._releasing:
+            if self.released is None:
+                self.released = ledger.release(self.job_id, self.step, self.fence)
+            return self.released
+
 
 class LeaseKeeper:
     """One thread that renews every lease this worker holds."""
@@ -70,15 +95,21 @@ class LeaseKeeper:
         self._longest_s = settings.lease_s / 3
         self._held: set[Lease] = set()
         self._lock = threading.Lock()
+        self._draining = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
         self._thread.start()
 
     @contextmanager
-    def hold(self, job_id: str, step: int, fence: int) -> Iterator[Lease]:
-        """Keep a lease while the block runs."""
-        lease = Lease(job_id, step, fence)
+    def hold(self, job_id: str, step: int) -> Iterator[Lease]:
+        """Keep a lease while the block runs, which begins with its CLAIM.
+
+        Raises StepInterrupted once `drain` was called: then nothing may be claimed.
+        """
+        lease = Lease(job_id, step)
         with self._lock:
+            if self._draining:
+                raise StepInterrupted("the worker is shutting down")
             self._held.add(lease)
         try:
             yield lease
@@ -92,18 +123,42 @@ class LeaseKeeper:
         with self._lock:
             return len(self._held)
 
+    def drain(self) -> None:
+        """Let nothing new be claimed; give back what has not reached the model yet."""
+        with self._lock:
+            self._draining = True
+
+    def release_all(self) -> None:
+        """Give back everything held, whatever its thread does now. Returns when all is told to
+        the ledger, which may be never: call it on a thread that nobody waits for too long."""
+        self.drain()
+        while held := [lease for lease in self._leases() if not lease.released]:
+            for lease in held:
+                if lease.fence:  # else CLAIM is under way, and soon answered
+                    self._tell(lease, lease.release)
+            time.sleep(TICK_S / 10)
+
     def close(self) -> None:
         self._stop.set()
         self._thread.join()
 
+    def _leases(self) -> list[Lease]:
+        with self._lock:
+            return list(self._held)
+
     def _run(self) -> None:
-        while not self._stop.wait(min(0.1, self._longest_s / 2)):
-            with self._lock:
-                held = list(self._held)
-            for lease in held:
-                if lease.verdict == "ok" and lease.is_due(time.monotonic(), self._longest_s):
-                    try:
-                        lease.renew(self._ledger)
-                    except LedgerUnavailable as error:
-                        # The step goes on: if the lease runs out meanwhile, COMMIT is fenced.
-                        log.warning("renewal failed", job_id=lease.job_id, error=error.message)
+        while not self._stop.wait(min(TICK_S, self._longest_s / 2)):
+            for lease in self._leases():
+                if not lease.fence:
+                    continue
+                if self._draining and not lease.begun:
+                    self._tell(lease, lease.release)
+                elif lease.is_due(time.monotonic(), self._longest_s):
+                    self._tell(lease, lease.renew)
+
+    def _tell(self, lease: Lease, tell: Callable[[Ledger], object]) -> None:
+        try:
+            tell(self._ledger)
+        except LedgerUnavailable as error:
+            # The step goes on: if the lease runs out meanwhile, COMMIT is fenced.
+            log.warning(f"{tell.__name__} failed", job_id=lease.job_id, error=error.message)

@@ -73,10 +73,11 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """The batch raised."""
+    """The batch raised; `ending`: and the process ends, for its device is lost."""
 
     number: int
     error: ImagemillError
+    ending: bool = False
 
 
 FromModel = Loaded | LoadFailed | Progress | Done | Failed

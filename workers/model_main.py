@@ -29,12 +29,12 @@ from workers.model_events import (
     Progress,
 )
 from workers.predictor import Predictor, load_predictor
+from workers.resources import exhaustion, prefer_as_victim
 
 log = logs.get(__name__)
 
 PROGRESS_S = 0.05  # between two reports; a language model's steps take less
 PR_SET_PDEATHSIG = 1
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 class BatchMonitor:
@@ -85,12 +85,20 @@ class ModelMain:
             results = predictor.predict(order.batch, BatchMonitor(self, order.number))
         except Exception as error:
             log.exception("a batch failed", model=order.batch.model)
-            if "CUDA error" in str(error):
+            failure = prediction_error(error)
+            if "CUDA error" in str(error) and not isinstance(failure, OutOfMemory):
                 # The device's context is lost for good; a new process gets a new one.
                 os._exit(1)
-            self.send(Failed(order.number, prediction_error(error)))
         else:
             self.send(Done(order.number, results, round((time.monotonic() - started) * 1000)))
+            self.canceled.clear()
+            return
+        # By now the exception is gone, and with it the tensors that its frames held.
+        lost = isinstance(failure, OutOfMemory) and not recovered(predictor.device)
+        self.send(Failed(order.number, failure, ending=lost))
+        if lost:
+            log.error("the device is lost", device=predictor.device)
+            os._exit(1)
         self.canceled.clear()
 
     def _listen(self) -> None:
@@ -108,14 +116,11 @@ class ModelMain:
 
 
 def prediction_error(error: Exception) -> ImagemillError:
-    """What the worker is told when a batch raises. Frees what an out-of-memory left behind."""
+    """What the worker is told when a batch raises."""
     if isinstance(error, ImagemillError):
         return error
     text = str(error).strip() or type(error).__name__
-    if isinstance(error, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
-        free_memory()
-        return OutOfMemory(text.splitlines()[0])
-    return PredictionFailed(f"{type(error).__name__}: {text}")
+    return exhaustion(error) or PredictionFailed(f"{type(error).__name__}: {text}")
 
 
 def load_error(error: Exception) -> ImagemillError:
@@ -124,12 +129,23 @@ def load_error(error: Exception) -> ImagemillError:
     return ModelNotAvailable(known.message) if isinstance(known, PredictionFailed) else known
 
 
-def free_memory() -> None:
-    """Give cached device memory back. The family has imported torch, if it uses it."""
+def recovered(device: str) -> bool:
+    """Free what an out-of-memory left behind; whether the device can be used after it.
+
+    The family has imported torch, if it uses it.
+    """
     gc.collect()
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    if torch is None:
+        return True
+    try:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        torch.ones(256, device=device).sum().item()  # waits for the device
+    except Exception:
+        log.exception("the device does not answer")
+        return False
+    return True
 
 
 def end_with(parent: int) -> None:
@@ -143,6 +159,7 @@ def end_with(parent: int) -> None:
 def main() -> None:
     fd, parent = (int(argument) for argument in sys.argv[3:5])
     end_with(parent)
+    prefer_as_victim()
     logs.configure()
     ModelMain(Connection(fd)).run()
 

@@ -21,10 +21,18 @@ from pathlib import Path
 from typing import Any
 
 from shared import logs
-from shared.errors import ImagemillError, ModelProcessDied
+from shared.errors import (
+    DiskFull,
+    ImagemillError,
+    ModelNotAvailable,
+    ModelProcessDied,
+    OutOfMemory,
+    StepInterrupted,
+)
 from workers.model_events import (
     Cancel,
     Done,
+    Failed,
     FromModel,
     Load,
     Loaded,
@@ -33,6 +41,8 @@ from workers.model_events import (
     Progress,
 )
 from workers.predictor import Batch, Checkpoint
+from workers.resources import OomKills, exhaustion
+from workers.scratch import Scratch, remove_abandoned
 
 log = logs.get(__name__)
 
@@ -59,6 +69,7 @@ class _Running:
     number: int
     future: "Future[Prediction]"
     on_progress: OnProgress
+    oom_kills: OomKills
 
 
 class ModelProcess:
@@ -66,6 +77,8 @@ class ModelProcess:
 
     `family` names a file of `workers/families/` (or `module:class`); `device` is `cpu`, `cuda`
     or `cuda:N`; `threads` are the cores a model on the CPU may use (default: half of them).
+    Each process has a temporary folder of its own, which is removed when it has ended. `on_lost`
+    is called when models that were loaded before cannot be loaded again.
     Every method may be called from any thread; none imports torch. The process is started at
     once; `wait_ready` tells when its models are loaded.
     """
@@ -76,11 +89,13 @@ class ModelProcess:
         device: str,
         checkpoints: Sequence[Checkpoint],
         threads: int | None = None,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self.family = family
         self.device = device
         self.revisions = {each.model: each.revision for each in checkpoints}
         self.error: ImagemillError | None = None  # why it cannot be loaded
+        self._on_lost = on_lost
         self._load_error: ImagemillError | None = None  # as the process in its last words said
         self._load = Load(family, "cuda:0" if device.startswith("cuda") else device, checkpoints)
         self._environment = environment(device, threads)
@@ -90,7 +105,8 @@ class ModelProcess:
         self._closing = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
-        self._ready = False
+        self._loaded = False  # this process
+        self._ready = False  # and it is not about to end
         self._loaded_once = False
         self._failures = 0  # to load, in a row
         self._running: _Running | None = None
@@ -111,8 +127,9 @@ class ModelProcess:
     def wait_ready(self, timeout_s: float | None = None) -> bool:
         """Wait until the models are loaded; False when the time is over.
 
-        Raises why it could not be loaded, while that is being tried again: at once at the
-        start, after RELOADS failures for a process that came to its end later.
+        Raises why they could not be loaded, while that is being tried again: at the start at
+        once. Models that were loaded before can be loaded elsewhere: after RELOADS failures
+        this raises StepInterrupted, for their jobs are not to blame.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._ready or self.error, timeout_s)
@@ -121,17 +138,19 @@ class ModelProcess:
             return self._ready
 
     def submit(self, batch: Batch, on_progress: OnProgress) -> "Future[Prediction]":
-        """Run a batch; one at a time. The future may raise ModelProcessDied, OutOfMemory or
-        PredictionFailed. `on_progress(done, total, message)` is called from another thread.
+        """Run a batch; one at a time. The future may raise ModelProcessDied, OutOfMemory,
+        DiskFull or PredictionFailed. `on_progress(done, total, message)` is called from another
+        thread.
 
         Raises ModelNotReady while the models are not loaded.
         """
         with self._changed:
-            if not self._ready or self._connection is None:
+            if not self._ready or self._connection is None or self._process is None:
                 raise ModelNotReady
             if self._running:
                 raise RuntimeError("the model process runs one batch at a time")
-            running = _Running(next(self._numbers), Future(), on_progress)
+            oom_kills = OomKills(self._process.pid)
+            running = _Running(next(self._numbers), Future(), on_progress, oom_kills)
             self._running = running
             connection = self._connection
         self._send(connection, Predict(running.number, batch))
@@ -165,13 +184,25 @@ class ModelProcess:
         # The child inherits this mask: Ctrl-C and SIGTERM are the worker's business, which ends
         # its model process itself when the running batch is done.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        remove_abandoned()
         while not self._closing.is_set():
-            self._live_once()
+            try:
+                self._live_once()
+            except OSError as error:
+                why = f"the model process cannot be started: {error}"
+                self._failed_to_load(exhaustion(error) or ModelNotAvailable(why))
             if self._failures:
                 self._closing.wait(min(MAX_BACKOFF_S, 2.0 ** (self._failures - 1)))
 
     def _live_once(self) -> None:
-        """One life of the process, from its start to its end."""
+        """One life of the process, from its start to its end. Raises OSError: no process."""
+        scratch = Scratch()
+        try:
+            self._live_in(scratch)
+        finally:
+            scratch.close()
+
+    def _live_in(self, scratch: Scratch) -> None:
         ours, theirs = socket.socketpair()
         with self._changed, theirs:
             if self._closing.is_set():
@@ -180,7 +211,7 @@ class ModelProcess:
             arguments = [self.family, self.device, str(theirs.fileno()), str(os.getpid())]
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "workers.model_main", *arguments],
-                env=self._environment,
+                env={**self._environment, "TMPDIR": str(scratch.folder)},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # all that a library prints belongs to the log
@@ -189,7 +220,7 @@ class ModelProcess:
         try:
             connection.send(self._load)
             while True:
-                self._handle(connection.recv())
+                self._handle(connection.recv(), scratch)
         except (EOFError, OSError):
             pass  # it has ended
         except Exception:
@@ -198,11 +229,11 @@ class ModelProcess:
         self._ended(process.wait())
         connection.close()
 
-    def _handle(self, event: FromModel) -> None:
+    def _handle(self, event: FromModel, scratch: Scratch) -> None:
         running = self._running
         if isinstance(event, Loaded):
             with self._changed:
-                self._ready = self._loaded_once = True
+                self._ready = self._loaded = self._loaded_once = True
                 self._failures, self.error = 0, None
                 self._changed.notify_all()
         elif isinstance(event, LoadFailed):
@@ -212,31 +243,47 @@ class ModelProcess:
         elif isinstance(event, Progress):
             running.on_progress(event.done, event.total, event.message)
         else:
+            ending = isinstance(event, Failed) and event.ending
             with self._changed:
                 self._running = None
+                self._ready = not ending  # before the batcher tries its samples again
             if isinstance(event, Done):
                 running.future.set_result(Prediction(event.results, event.run_ms))
-            else:
-                running.future.set_exception(event.error)
+                return
+            if isinstance(event.error, DiskFull):
+                scratch.empty()
+            running.future.set_exception(event.error)
 
     def _ended(self, status: int) -> None:
-        died = ModelProcessDied(f"the model process {how_it_ended(status)}")
+        died: ImagemillError = ModelProcessDied(f"the model process {how_it_ended(status)}")
         with self._changed:
-            running, was_ready = self._running, self._ready
-            self._running, self._ready = None, False
+            running, loaded = self._running, self._loaded
+            self._running, self._ready, self._loaded = None, False, False
             self._process, self._connection = None, None
-            reason: ImagemillError = died
-            if not was_ready:
-                reason = self._load_error or ModelProcessDied(f"{died.message} while loading")
-                self._failures += 1
-                if not self._loaded_once or self._failures >= RELOADS:
-                    self.error = reason
-            self._load_error = None
+            load_error, self._load_error = self._load_error, None
             self._changed.notify_all()
+        if running and status == -signal.SIGKILL and running.oom_kills.rose():
+            died = OutOfMemory("the kernel ended the model process for want of memory")
         if not self._closing.is_set():
-            log.error("the model process ended", error=reason.message, family=self.family)
+            log.error("the model process ended", error=died.message, family=self.family)
+        if not loaded:
+            self._failed_to_load(load_error or ModelProcessDied(f"{died.message} while loading"))
         if running:
             running.future.set_exception(died)
+
+    def _failed_to_load(self, error: ImagemillError) -> None:
+        if not self._closing.is_set():
+            log.error("the models are not loaded", error=error.message, family=self.family)
+        with self._changed:
+            self._failures += 1
+            lost = self._loaded_once and self._failures >= RELOADS
+            if not self._loaded_once:
+                self.error = error
+            elif lost:
+                self.error = StepInterrupted(f"the model cannot be loaded again: {error.message}")
+            self._changed.notify_all()
+        if lost:
+            self._on_lost()
 
 
 def how_it_ended(status: int) -> str:

@@ -9,7 +9,8 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
-from typing import Any
+from threading import BoundedSemaphore, Event
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -27,22 +28,36 @@ from shared.contracts import (
 )
 from shared.errors import (
     DeadlineExceeded,
+    DiskFull,
     ImagemillError,
     LeaseLost,
     LedgerUnavailable,
     StepCanceled,
     StepInterrupted,
+    StorageUnavailable,
     UnexpectedError,
 )
 from shared.images import decode, encode_png
 from shared.kind import kinds
+from shared.layout import attempt_folder
 from shared.ledger import Ledger
 from shared.ledger.records import Outcome
-from shared.manifest import settle
+from shared.manifest import save
 from shared.object_store import ObjectStore
 from shared.settings import Settings
 from workers.batcher import MicroBatcher, StepResult
 from workers.leases import PROGRESS_PERIOD_S, Lease, LeaseKeeper
+from workers.resources import exhaustion
+
+T = TypeVar("T")
+
+STORAGE_PATIENCE_S = 600.0  # a result may have cost more than that
+STORAGE_PAUSE_S = 1.0
+WAITING = "waiting for storage"
+OUTAGE_RETRY_S = 5.0  # a full disk or an absent S3 is not over in a second
+
+# A picture of MAX_PIXELS takes hundreds of megabytes while it is decoded.
+_DECODING = BoundedSemaphore(2)
 
 log = logs.get(__name__)
 
@@ -59,7 +74,9 @@ class StepRunner:
         batcher: MicroBatcher,
         keeper: LeaseKeeper,
         admit: Callable[[str], None],
+        stopping: Event | None = None,
     ) -> None:
+        """`stopping` is set once the worker is to end: storage is waited for no longer."""
         self._worker = worker
         self._settings = settings
         self._ledger = ledger
@@ -67,41 +84,44 @@ class StepRunner:
         self._batcher = batcher
         self._keeper = keeper
         self._admit = admit
+        self._stopping = stopping or Event()
 
     def run(self, job_id: str, index: int) -> bool:
         """Take a step as far as it goes here. True: the chain's next link is to be published."""
         with logs.bound(job_id=job_id, step=index):
-            claim = self._ledger.claim(job_id, index, self._worker, uuid.uuid4().hex)
-            if claim.state == "stale":
-                return claim.next_unclaimed
-            if claim.state != "ok":
-                log.info("not claimed", state=claim.state)
-                return False
-            with self._keeper.hold(job_id, index, claim.fence) as lease:
-                outcome = self._attempt(lease, claim.attempt)
+            with self._keeper.hold(job_id, index) as lease:
+                claim = self._ledger.claim(job_id, index, self._worker, uuid.uuid4().hex)
+                if claim.state == "stale":
+                    return claim.next_unclaimed
+                if claim.state != "ok":
+                    log.info("not claimed", state=claim.state)
+                    return False
+                lease.claimed(claim.fence, claim.attempt)
+                outcome = self._attempt(lease)
             log.info("step ended", outcome=outcome, attempt=claim.attempt, fence=claim.fence)
             if outcome in ("succeeded", "failed", "canceled"):
                 self._settle(job_id)
             return outcome in ("next", "already", "succeeded")
 
-    def _attempt(self, lease: Lease, attempt: int) -> Outcome:
+    def _attempt(self, lease: Lease) -> Outcome:
         """Run the step and tell the ledger how it went, whatever happened."""
         held = lease.job_id, lease.step, lease.fence
         tell: Callable[[], Outcome]
         try:
             output = self._execute(lease)
             tell = partial(self._ledger.commit, *held, output)
-        except LeaseLost:
-            return "fenced"
-        except (StepCanceled, StepInterrupted):
-            tell = partial(self._ledger.release, *held)
+        except (StepCanceled, StepInterrupted, LeaseLost):
+            # Of a lost lease the ledger only learns that there was one execution more.
+            tell = partial(lease.release, self._ledger)
         except ImagemillError as error:
             log.warning("attempt failed", code=error.code, error=error.message)
-            tell = partial(self._ledger.fail, *held, error, retry_delay_s(attempt))
+            tell = partial(self._ledger.fail, *held, error, retry_delay_s(error, lease.attempt))
         except Exception as error:
             log.exception("unexpected error")
-            defect = UnexpectedError(f"unexpected error: {type(error).__name__}")
-            tell = partial(self._ledger.fail, *held, defect, retry_delay_s(attempt))
+            known: ImagemillError | None = exhaustion(error)
+            if not isinstance(known, DiskFull):
+                known = UnexpectedError(f"unexpected error: {type(error).__name__}")
+            tell = partial(self._ledger.fail, *held, known, retry_delay_s(known, lease.attempt))
         return self._persist(tell)
 
     def _execute(self, lease: Lease) -> StepOutput:
@@ -110,7 +130,7 @@ class StepRunner:
         self._admit(step.queue(job.priority))
         kind = kinds()[job.kind]
         stage = kind.stage(kind.Input.model_validate(job.input), step.name)
-        samples = self._fetch(stage.samples(step, job.outputs))
+        samples = self._fetch(lease, stage.samples(step, job.outputs))
         result = self._infer(lease, job, step, samples)
         produced = stage.produce(result.results)
         artifacts = self._store_images(lease, job, step, produced, result.revision)
@@ -122,7 +142,7 @@ class StepRunner:
             run_ms=result.run_ms,
         )
 
-    def _fetch(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    def _fetch(self, lease: Lease, samples: Sequence[Sample]) -> list[dict[str, Any]]:
         """The samples' data with every picture fetched, decoded and resized, each once."""
         pictures: dict[ImageInput, Image.Image] = {}
 
@@ -131,13 +151,12 @@ class StepRunner:
                 return item
             if item not in pictures:
                 key, digest, size = self._ledger.file_key(item.file_id)
-                data = self._store.get(key, sha256=digest, size=size)
-                picture = decode(data, self._settings.max_pixels)
-                if item.size:
-                    picture = picture.resize(item.size, Image.Resampling.BICUBIC)
-                if item.longest:
-                    picture.thumbnail((item.longest, item.longest), Image.Resampling.BICUBIC)
-                pictures[item] = picture
+                get = partial(self._store.get, key, sha256=digest, size=size)
+                data = self._wait_for_storage(lease, get)
+                with _DECODING:
+                    pictures[item] = decode(
+                        data, self._settings.max_pixels, item.size, item.longest
+                    )
             return pictures[item]
 
         return [{name: value(item) for name, item in s.data.items()} for s in samples]
@@ -151,6 +170,7 @@ class StepRunner:
             step.batch_class,
             samples,
             interactive=job.priority is Priority.INTERACTIVE,
+            alone=lease.attempt > 1,  # it may have killed its model process the first time
         )
         lease.on_stop(ticket.cancel)
         while not ticket.wait(PROGRESS_PERIOD_S):
@@ -158,10 +178,7 @@ class StepRunner:
         try:
             return ticket.result()
         except StepCanceled:
-            if lease.verdict == "deadline":
-                raise DeadlineExceeded("the deadline passed while the step ran") from None
-            if lease.verdict == "lost":
-                raise LeaseLost("another worker holds the step") from None
+            _go_on(lease)
             raise
 
     def _store_images(
@@ -181,19 +198,20 @@ class StepRunner:
             "negative_prompt": job.input.get("negative_prompt"),
             "parameters": step.params,
         }
-        folder = f"jobs/{job.id}/{lease.step}-{step.name}/a{lease.fence}"
+        folder = attempt_folder(job.id, lease.step, step.name, lease.fence)
         return tuple(
-            self._store_image(f"{folder}/{image.name}", image, recipe, job.id)
+            self._store_image(lease, f"{folder}{image.name}", image, recipe)
             for image in produced.images
         )
 
     def _store_image(
-        self, key: str, image: ImageOutput, recipe: Mapping[str, Any], job_id: str
+        self, lease: Lease, key: str, image: ImageOutput, recipe: Mapping[str, Any]
     ) -> Artifact:
         # The job's id travels as object metadata, not in the file: the same request must give
         # the same bytes.
         data = encode_png(image.image, {**recipe, "seed": image.seed})
-        self._store.put(key, data, "image/png", {"job-id": job_id})
+        put = partial(self._store.put, key, data, "image/png", {"job-id": lease.job_id})
+        self._wait_for_storage(lease, put)
         return Artifact(
             name=image.name,
             key=key,
@@ -204,6 +222,25 @@ class StepRunner:
             height=image.image.height,
             seed=image.seed,
         )
+
+    def _wait_for_storage(self, lease: Lease, attempt: Callable[[], T]) -> T:
+        """Try until S3 serves: an outage must not throw away what is computed.
+
+        Raises StorageUnavailable after STORAGE_PATIENCE_S, and why the step must stop.
+        """
+        give_up = time.monotonic() + STORAGE_PATIENCE_S
+        while True:
+            try:
+                return attempt()
+            except StorageUnavailable as error:
+                if time.monotonic() >= give_up:
+                    raise
+                if lease.message != WAITING:
+                    log.warning(WAITING, error=error.message)
+            lease.report(lease.progress, WAITING)
+            if self._stopping.wait(STORAGE_PAUSE_S):
+                raise StepInterrupted("the worker is shutting down")
+            _go_on(lease)
 
     def _persist(self, tell: Callable[[], Outcome]) -> Outcome:
         """Tell the ledger, waiting for it beyond the lease: while it is away nobody else can
@@ -222,11 +259,26 @@ class StepRunner:
 
     def _settle(self, job_id: str) -> None:
         try:
-            settle(self._ledger, self._store, job_id)
+            save(self._ledger, self._store, job_id)
         except ImagemillError as error:
             log.warning("manifest left to the reaper", error=error.message)
 
 
-def retry_delay_s(attempt: int) -> float:
-    """The pause before a failed step is tried again: 1 s, 2 s, 4 s, …"""
-    return float(2 ** (attempt - 1))
+def _go_on(lease: Lease) -> None:
+    """Raises StepCanceled, DeadlineExceeded, LeaseLost or StepInterrupted where the step must
+    stop."""
+    match lease.verdict:
+        case "cancel":
+            raise StepCanceled("the step was canceled")
+        case "deadline":
+            raise DeadlineExceeded("the deadline passed while the step ran")
+        case "lost":
+            raise LeaseLost("another worker holds the step")
+    if lease.released:
+        raise StepInterrupted("the worker is shutting down")
+
+
+def retry_delay_s(error: ImagemillError, attempt: int) -> float:
+    """The pause before a failed step is tried again: 1 s, 2 s, 4 s, …; OUTAGE_RETRY_S after
+    what is not the step's fault, where `attempt` does not grow."""
+    return float(2 ** (attempt - 1)) if error.burns_attempt else OUTAGE_RETRY_S

@@ -1,6 +1,7 @@
 """The ledger: where every job stands.
 
-`ledger.py` talks to its server, by the scripts of `lua/`; `records.py` is what it answers.
+`ledger.py` and `upkeep.py` ask its server (`server.py`) by the scripts of `lua/`; `records.py` is
+what it answers. `inspect.py` looks for contradictions in it.
 """
 
 from shared.ledger.ledger import Ledger

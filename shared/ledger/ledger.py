@@ -5,25 +5,9 @@ repeat after a lost answer (SUBMIT, CLAIM, COMMIT, CANCEL) gives the same answer
 """
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
-
-import redis
-from redis.backoff import ExponentialBackoff
-from redis.commands.core import Script
-from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from shared.contracts import FileRecord, JobRecord, JobStatus, NewJob, StepOutput, WorkerRecord
-from shared.errors import (
-    IdempotencyConflict,
-    ImagemillError,
-    LedgerUnavailable,
-    NotFound,
-    SettingsError,
-)
+from shared.errors import IdempotencyConflict, ImagemillError, NotFound
 from shared.ledger.records import (
     Claim,
     Outcome,
@@ -31,82 +15,19 @@ from shared.ledger.records import (
     Publication,
     Renewal,
     Submitted,
+    file_fields,
     job_record,
+    publication,
 )
-from shared.settings import Settings
+from shared.ledger.server import PUBLISH_GRACE_MS, translated
+from shared.ledger.upkeep import Upkeep
 
-SCRIPTS = Path(__file__).with_name("lua")
-PUBLISH_GRACE_MS = 10_000  # how long a message may travel before REAP asks whether it was lost
 LIST_SCAN = 10_000  # how many jobs one filtered listing looks at
 WORKER_TTL_MS = 15_000
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Any trouble with the server, also one that refuses writes, is LedgerUnavailable."""
-    try:
-        yield
-    except RedisError as error:
-        raise LedgerUnavailable(f"the ledger does not answer: {error}") from error
-
-
-class Ledger:
-    """The ledger over one Redis connection pool; safe to share between threads."""
-
-    def __init__(self, client: redis.Redis, settings: Settings) -> None:
-        self._redis: Any = client  # the library's types hide what decode_responses gives
-        self._settings = settings
-        prelude = (SCRIPTS / "common.lua").read_text(encoding="utf-8")
-        self._scripts: dict[str, Script] = {
-            file.stem: client.register_script(prelude + file.read_text(encoding="utf-8"))
-            for file in SCRIPTS.glob("*.lua")
-            if file.stem != "common"
-        }
-
-    @classmethod
-    def connect(cls, settings: Settings) -> "Ledger":
-        """A ledger at LEDGER_URL; the first call opens the connection."""
-        client = redis.Redis.from_url(
-            settings.ledger_url,
-            decode_responses=True,
-            socket_timeout=5,
-            socket_connect_timeout=2,
-            health_check_interval=15,
-            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=2),
-        )
-        return cls(client, settings)
-
-    def _run(self, script: str, *args: Any) -> Any:
-        with _translated():
-            return self._scripts[script](args=args)
-
-    # The server
-
-    def ping(self) -> None:
-        """Raises LedgerUnavailable."""
-        with _translated():
-            self._redis.ping()
-
-    def check(self) -> None:
-        """Refuse a server that could forget jobs. Raises SettingsError, LedgerUnavailable."""
-        wanted = {
-            "appendonly": "yes",
-            "appendfsync": "always",
-            "maxmemory-policy": "noeviction",
-        }
-        with _translated():
-            for name, value in wanted.items():
-                found = self._redis.config_get(name).get(name)
-                if found != value:
-                    raise SettingsError(
-                        f"IMAGEMILL_LEDGER_URL: the server has {name} {found}, not {value}; "
-                        "it would lose accepted jobs"
-                    )
-
-    def counters(self) -> dict[str, int]:
-        """How often each transition happened since the ledger began."""
-        with _translated():
-            return {name: int(n) for name, n in self._redis.hgetall("counters").items()}
+class Ledger(Upkeep):
+    """The ledger as clients and workers see it, and with `Upkeep` as its reapers do."""
 
     # Jobs, as clients see them
 
@@ -141,13 +62,13 @@ class Ledger:
 
     def find_idempotent(self, tenant: str, key: str) -> tuple[str, str] | None:
         """(job id, digest of the body) that an Idempotency-Key stands for."""
-        with _translated():
+        with translated():
             job, body_hash = self._redis.hmget(f"idempotency:{tenant}:{key}", "job", "hash")
         return (job, body_hash) if job else None
 
     def get(self, job_id: str) -> JobRecord:
         """Raises NotFound, also for a job that is being erased."""
-        with _translated():
+        with translated():
             fields = self._redis.hgetall(f"job:{job_id}")
         if not fields or "erase" in fields:
             raise NotFound(f"no such job: {job_id}")
@@ -168,7 +89,7 @@ class Ledger:
         found: list[JobRecord] = []
         scanned = 0
         while scanned < LIST_SCAN:
-            with _translated():
+            with translated():
                 entries = self._redis.zrevrangebyscore(
                     index, cursor, "-inf", start=0, num=limit, withscores=True
                 )
@@ -201,7 +122,7 @@ class Ledger:
     def queue_position(self, job: JobRecord) -> int | None:
         """How many steps wait before this job's; None when it does not wait."""
         queue = job.steps[job.current].step.queue(job.priority)
-        with _translated():
+        with translated():
             pipe = self._redis.pipeline(transaction=False)
             pipe.zrank(f"published:{queue}", job.id)
             pipe.zrank(f"waiting:{queue}", job.id)
@@ -216,24 +137,12 @@ class Ledger:
     def put_file(self, record: FileRecord) -> FileRecord:
         """Record an upload; one that is there already is kept, and its record returned."""
         retention_ms = record.expires_at - record.created_at
-        self._run(
-            "put_file",
-            record.id,
-            record.tenant,
-            record.purpose,
-            record.key,
-            record.bytes,
-            record.sha256,
-            record.media_type,
-            record.width or 0,
-            record.height or 0,
-            retention_ms,
-        )
+        self._run("put_file", record.id, record.key, retention_ms, *file_fields(record))
         return self.get_file(record.tenant, record.id)
 
     def get_file(self, tenant: str, file_id: str) -> FileRecord:
         """Raises NotFound."""
-        with _translated():
+        with translated():
             fields = self._redis.hgetall(f"file:{file_id}")
         if not fields or fields["tenant"] != tenant or "deleted" in fields:
             raise NotFound(f"no such file: {file_id}")
@@ -247,7 +156,7 @@ class Ledger:
 
     def file_key(self, file_id: str) -> tuple[str, str, int]:
         """(key, sha256, bytes) of a file that a job needs, deleted by its owner or not."""
-        with _translated():
+        with translated():
             key, sha256, size = self._redis.hmget(f"file:{file_id}", "key", "sha256", "bytes")
         if key is None:
             raise NotFound(f"no such file: {file_id}")
@@ -263,7 +172,7 @@ class Ledger:
     def admit(self, queue: str) -> list[Publication]:
         """ADMIT: what may go to the broker now. The caller publishes it."""
         rows = self._run("admit", queue, self._settings.admit_per_queue, PUBLISH_GRACE_MS)
-        return [_publication(row) for row in rows]
+        return [publication(row) for row in rows]
 
     def claim(self, job_id: str, step: int, worker: str, token: str) -> Claim:
         """CLAIM: take the lease of a step; `token` is new for every message."""
@@ -327,7 +236,7 @@ class Ledger:
 
     def heartbeat(self, worker: WorkerRecord) -> None:
         """Say that a worker lives; it counts as gone WORKER_TTL_MS after its last word."""
-        with _translated():
+        with translated():
             pipe = self._redis.pipeline(transaction=False)
             pipe.set(f"worker:{worker.name}", worker.model_dump_json(), px=WORKER_TTL_MS)
             pipe.sadd("workers", worker.name)
@@ -335,67 +244,16 @@ class Ledger:
 
     def goodbye(self, name: str) -> None:
         """Say that a worker stops."""
-        with _translated():
+        with translated():
             self._redis.delete(f"worker:{name}")
             self._redis.srem("workers", name)
 
     def workers(self) -> list[WorkerRecord]:
         """The live workers, by name."""
-        with _translated():
+        with translated():
             names = sorted(self._redis.smembers("workers"))
             found = self._redis.mget([f"worker:{name}" for name in names]) if names else []
             gone = [name for name, text in zip(names, found, strict=True) if text is None]
             if gone:
                 self._redis.srem("workers", *gone)
         return [WorkerRecord.model_validate_json(text) for text in found if text]
-
-    # The reaper
-
-    def queues(self) -> dict[str, int]:
-        """Every queue that ever held a step, with the number of unclaimed steps in it."""
-        with _translated():
-            names = sorted(self._redis.smembers("queues"))
-            pipe = self._redis.pipeline(transaction=False)
-            for name in names:
-                pipe.zcard(f"waiting:{name}")
-                pipe.zcard(f"published:{name}")
-            counts = pipe.execute()
-        return {name: counts[2 * i] + counts[2 * i + 1] for i, name in enumerate(names)}
-
-    def reap(self, idle: Iterable[str], limit: int = 1000) -> list[Publication]:
-        """REAP: deal with what is overdue; `idle` are the queues that the broker has empty."""
-        rows = self._run("reap", limit, PUBLISH_GRACE_MS, self._settings.max_attempts, *idle)
-        return [_publication(row) for row in rows]
-
-    def fail_unserved(self, queue: str, message: str, limit: int = 100) -> int:
-        """Fail what waits in a queue that no live worker serves."""
-        return int(self._run("unserved", queue, limit, message))
-
-    def ended(self, older_than_s: float, limit: int = 100) -> list[str]:
-        """Jobs that ended some time ago and still have no manifest."""
-        with _translated():
-            seconds, micros = self._redis.time()
-            horizon = seconds * 1000 + micros // 1000 - int(older_than_s * 1000)
-            jobs: list[str] = self._redis.zrangebyscore("ended", "-inf", horizon, 0, limit)
-        return jobs
-
-    def settled(self, job_id: str) -> None:
-        """The job's manifest is written."""
-        with _translated():
-            self._redis.zrem("ended", job_id)
-
-    def garbage(self, limit: int = 100) -> list[str]:
-        """Object keys to erase; one that ends in a slash is a prefix."""
-        with _translated():
-            keys: list[str] = self._redis.zrange("garbage", 0, limit - 1)
-        return keys
-
-    def erased(self, key: str) -> None:
-        """The garbage behind this key is gone."""
-        with _translated():
-            self._redis.zrem("garbage", key)
-
-
-def _publication(row: list[Any]) -> Publication:
-    job_id, step, queues = row
-    return Publication(job_id, int(step), tuple(json.loads(queues)[int(step) :]))

@@ -1,11 +1,13 @@
-"""What the ledger answers, and how a job's hash becomes a JobRecord."""
+"""What the ledger answers, and how a job's hash becomes a JobRecord and a record a hash."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from itertools import chain
+from typing import Any, Literal
 
 from shared.contracts import (
+    FileRecord,
     JobError,
     JobRecord,
     JobStatus,
@@ -61,6 +63,12 @@ class Page:
     next: str | None
 
 
+def publication(row: list[Any]) -> Publication:
+    """From a row of ADMIT's or REAP's answer."""
+    job_id, step, queues = row
+    return Publication(job_id, int(step), tuple(json.loads(queues)[int(step) :]))
+
+
 def job_record(fields: Mapping[str, str]) -> JobRecord:
     """The record of a job from its hash; absent numbers are None."""
 
@@ -73,6 +81,7 @@ def job_record(fields: Mapping[str, str]) -> JobRecord:
         id=fields["id"],
         tenant=fields["tenant"],
         kind=fields["kind"],
+        version=int(fields["version"]),
         status=JobStatus(fields["status"]),
         priority=Priority(fields["priority"]),
         input=json.loads(fields["input"]),
@@ -80,8 +89,11 @@ def job_record(fields: Mapping[str, str]) -> JobRecord:
         created_at=int(fields["created_at"]),
         started_at=number("started_at"),
         finished_at=number("finished_at"),
+        retention_ms=int(fields["retention_ms"]),
         expires_at=int(fields["expires_at"]),
         deadline_at=deadline or None,
+        files=tuple(json.loads(fields["files"])),
+        idempotency=(fields["idempotency"], fields["body_hash"]) if fields["idempotency"] else None,
         steps=tuple(_step_record(i, Step(**step), fields) for i, step in enumerate(plan)),
         current=int(fields["step"]),
         fence=int(fields["fence"]),
@@ -109,3 +121,55 @@ def _step_record(index: int, step: Step, fields: Mapping[str, str]) -> StepRecor
         finished_at=number("finished_at"),
         output=StepOutput.model_validate_json(output) if output else None,
     )
+
+
+def job_fields(job: JobRecord, fence: int) -> Iterator[Any]:
+    """Names and values of a job's hash, for RESTORE; what the script itself knows is left out."""
+    plan = [record.step for record in job.steps]
+    key, body_hash = job.idempotency or ("", "")
+    fields = {
+        "tenant": job.tenant,
+        "kind": job.kind,
+        "version": job.version,
+        "phase": "ended" if job.status.terminal else "waiting",
+        "priority": job.priority,
+        "input": json.dumps(job.input),
+        "metadata": json.dumps(job.metadata),
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "retention_ms": job.retention_ms,
+        "expires_at": job.expires_at,
+        "deadline_at": job.deadline_at or 0,
+        "files": json.dumps(job.files),
+        "idempotency": key,
+        "body_hash": body_hash,
+        "steps": json.dumps([step.model_dump() for step in plan]),
+        "queues": json.dumps([step.queue(job.priority) for step in plan]),
+        "step_count": len(plan),
+        "step": job.current,
+        "fence": fence,
+        "attempt": 0,
+        "progress": job.progress,
+        "message": job.progress_message,
+        "error": job.error and job.error.model_dump_json(),
+    }
+    for index, record in enumerate(job.steps):
+        own = record.model_dump(exclude={"step", "output"})
+        fields |= {f"s{index}:{name}": value for name, value in own.items()}
+        fields[f"s{index}:output"] = record.output and record.output.model_dump_json()
+    return chain.from_iterable((n, v) for n, v in fields.items() if v is not None)
+
+
+def file_fields(record: FileRecord) -> Iterator[Any]:
+    """Names and values of an upload's hash, without what the scripts are told apart."""
+    fields = {
+        "tenant": record.tenant,
+        "purpose": record.purpose,
+        "bytes": record.bytes,
+        "sha256": record.sha256,
+        "media_type": record.media_type,
+        "width": record.width or 0,
+        "height": record.height or 0,
+    }
+    return chain.from_iterable(fields.items())

@@ -6,9 +6,7 @@ With `ledger_state.py` it is the ledger's specification: what the real one keeps
 
 import threading
 import time
-from collections.abc import Callable, Iterable
-from functools import wraps
-from typing import Any
+from collections.abc import Callable
 
 from shared.contracts import (
     FileRecord,
@@ -19,36 +17,17 @@ from shared.contracts import (
     StepStatus,
     WorkerRecord,
 )
-from shared.errors import IdempotencyConflict, ImagemillError, LedgerUnavailable, NotFound
+from shared.errors import IdempotencyConflict, ImagemillError, NotFound
 from shared.ledger import Ledger
 from shared.ledger import ledger as real
 from shared.ledger.records import Claim, Outcome, Page, Publication, Renewal, Submitted
 from shared.settings import Settings
 from shared.testing.ledger_state import DAY_MS, FileState, JobState, LedgerState, StepState
+from shared.testing.ledger_upkeep import MemoryUpkeep, public_methods_atomic
 
 
-def _atomic(method: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(method)
-    def atomic(self: "MemoryLedger", *args: Any, **kwargs: Any) -> Any:
-        with self._lock:
-            if self.down:
-                raise LedgerUnavailable("the ledger does not answer: it is down")
-            self._state.now = self._clock() + self._passed
-            return method(self, *args, **kwargs)
-
-    return atomic
-
-
-def _public_methods_atomic(cls: type["MemoryLedger"]) -> type["MemoryLedger"]:
-    """One thread at a time, on one reading of the clock, as a script on the server runs."""
-    for name, method in list(vars(cls).items()):
-        if not name.startswith("_") and name != "advance":
-            setattr(cls, name, _atomic(method))
-    return cls
-
-
-@_public_methods_atomic
-class MemoryLedger(Ledger):
+@public_methods_atomic
+class MemoryLedger(MemoryUpkeep, Ledger):
     """`clock` gives milliseconds; `advance` lets time pass.
 
     While `down` is set, every call raises LedgerUnavailable.
@@ -63,9 +42,10 @@ class MemoryLedger(Ledger):
         self._state = LedgerState()
 
     def advance(self, ms: int) -> None:
-        """Let time pass."""
+        """Let time pass, or set the clock back."""
         with self._lock:
             self._passed += ms
+            self._state.set_clock(self._clock() + self._passed)
 
     # The server
 
@@ -90,8 +70,6 @@ class MemoryLedger(Ledger):
             return Submitted(seen[0], False)
         for file_id in job.files:
             self.get_file(job.tenant, file_id)
-        for file_id in job.files:
-            state.files[file_id].jobs.add(job.id)
         if idempotency:
             key, body_hash = idempotency
             state.idempotency[job.tenant, key] = job.id, body_hash, now + DAY_MS
@@ -100,19 +78,22 @@ class MemoryLedger(Ledger):
             new=NewJob.model_validate_json(job.model_dump_json()),
             number=state.job_number,
             created_at=now,
+            retention_ms=int(job.retention_s * 1000),
             expires_at=now + int(job.retention_s * 1000),
             deadline_at=now + int(job.deadline_s * 1000) if job.deadline_s else None,
+            idempotency=idempotency,
             steps=[StepState(step) for step in job.steps],
         )
         recorded.step.queued_at = now
         state.jobs[job.id] = recorded
         state.enqueue(recorded)
+        state.mark_unsaved(recorded)
+        state.remember()
         state.counters["submitted"] += 1
         return Submitted(job.id, True)
 
     def find_idempotent(self, tenant: str, key: str) -> tuple[str, str] | None:
-        job_id, body_hash, until = self._state.idempotency.get((tenant, key), ("", "", 0))
-        return (job_id, body_hash) if self._state.now < until else None
+        return self._state.find_idempotent(tenant, key)
 
     def get(self, job_id: str) -> JobRecord:
         job = self._state.jobs.get(job_id)
@@ -152,7 +133,9 @@ class MemoryLedger(Ledger):
         job = self._state.jobs.get(job_id)
         if job is None:
             raise NotFound(f"no such job: {job_id}")
-        job.erase = job.erase or erase
+        if erase:
+            job.erase = True
+            self._state.forget_request(job)
         if job.phase == "leased":
             job.cancel, job.status = True, JobStatus.CANCELING
         elif job.phase != "ended":
@@ -176,6 +159,7 @@ class MemoryLedger(Ledger):
         file.deleted = False
         expires_at = now + record.expires_at - record.created_at
         file.record = file.record.model_copy(update={"expires_at": expires_at})
+        self._state.remember()
         return self.get_file(record.tenant, record.id)
 
     def get_file(self, tenant: str, file_id: str) -> FileRecord:
@@ -223,7 +207,7 @@ class MemoryLedger(Ledger):
             return Claim("busy")
         if state.overdue(job):
             return Claim("terminal")
-        state.claimed[job.queue] = max(job.published, state.claimed.get(job.queue, 0))
+        state.claimed[job.queue] = max(job.first_published_at, state.claimed.get(job.queue, 0))
         state.counters["claims"] += 1
         job.phase, job.status, job.step.status = "leased", JobStatus.RUNNING, StepStatus.RUNNING
         job.fence, job.attempt, job.token = job.fence + 1, job.attempt + 1, token
@@ -269,6 +253,7 @@ class MemoryLedger(Ledger):
         job.progress, job.progress_message = 0.0, ""
         job.step.status, job.step.queued_at = StepStatus.QUEUED, self._state.now
         self._state.publish(job)
+        self._state.mark_unsaved(job)
         return "next"
 
     def fail(
@@ -303,47 +288,4 @@ class MemoryLedger(Ledger):
         self._state.workers.pop(name, None)
 
     def workers(self) -> list[WorkerRecord]:
-        known = sorted(self._state.workers.items())
-        return [worker for _, (worker, until) in known if self._state.now < until]
-
-    # The reaper
-
-    def queues(self) -> dict[str, int]:
-        state = self._state
-        return {
-            name: len(state.waiting(name)) + len(state.published(name))
-            for name in sorted(state.queues)
-        }
-
-    def reap(self, idle: Iterable[str], limit: int = 1000) -> list[Publication]:
-        state, empty = self._state, set(idle)
-        due = [job for job in state.jobs.values() if job.phase != "ended" and job.due <= state.now]
-        again = [
-            state.reap(job, empty, self._settings.max_attempts)
-            for job in sorted(due, key=lambda job: (job.due, job.new.id))[:limit]
-        ]
-        return [publication for publication in again if publication]
-
-    def fail_unserved(self, queue: str, message: str, limit: int = 100) -> int:
-        unserved = self._state.waiting(queue)[:limit] + self._state.published(queue)[:limit]
-        for job in unserved:
-            self._state.fail(job, "model_not_available", message)
-        return len(unserved)
-
-    def ended(self, older_than_s: float, limit: int = 100) -> list[str]:
-        horizon = self._state.now - int(older_than_s * 1000)
-        old = {job_id: at for job_id, at in self._state.ended.items() if at <= horizon}
-        return _by_time(old)[:limit]
-
-    def settled(self, job_id: str) -> None:
-        self._state.ended.pop(job_id, None)
-
-    def garbage(self, limit: int = 100) -> list[str]:
-        return _by_time(self._state.garbage)[:limit]
-
-    def erased(self, key: str) -> None:
-        self._state.garbage.pop(key, None)
-
-
-def _by_time(moments: dict[str, int]) -> list[str]:
-    return sorted(moments, key=lambda name: (moments[name], name))
+        return [worker for _, (worker, _) in sorted(self._state.workers.items())]

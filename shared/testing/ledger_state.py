@@ -16,7 +16,8 @@ from shared.contracts import (
     StepStatus,
     WorkerRecord,
 )
-from shared.ledger import ledger as real
+from shared.layout import job_folder
+from shared.ledger import server as real
 from shared.ledger.records import Publication
 
 DAY_MS = 86_400_000
@@ -44,14 +45,19 @@ class JobState:
     new: NewJob
     number: int  # in the order of submission
     created_at: int
+    retention_ms: int
     expires_at: int
     deadline_at: int | None
+    idempotency: tuple[str, str] | None
     steps: list[StepState]
+    version: int = 0
     phase: Literal["waiting", "delayed", "published", "leased", "ended"] = "waiting"
     status: JobStatus = JobStatus.QUEUED
     current: int = 0
     due: int = 0  # when the reaper must look next
     published: int = 0  # number of the last publication
+    published_at: int = 0
+    first_published_at: int = 0  # the same of the step's first message
     fence: int = 0
     attempt: int = 0
     token: str = ""
@@ -85,7 +91,7 @@ class JobState:
         self.due = at if self.deadline_at is None else min(at, self.deadline_at)
 
     def record(self) -> JobRecord:
-        planned = {"id", "tenant", "kind", "priority", "input", "metadata"}
+        planned = {"id", "tenant", "kind", "priority", "input", "metadata", "files"}
         own = JobRecord.model_fields.keys() - planned - {"steps"}
         return JobRecord(
             steps=tuple(step.record() for step in self.steps),
@@ -98,7 +104,6 @@ class JobState:
 class FileState:
     record: FileRecord
     deleted: bool = False
-    jobs: set[str] = field(default_factory=set)  # the unfinished jobs that need it
 
 
 @dataclass
@@ -111,12 +116,27 @@ class LedgerState:
     idempotency: dict[tuple[str, str], tuple[str, str, int]] = field(default_factory=dict)
     workers: dict[str, tuple[WorkerRecord, int]] = field(default_factory=dict)
     queues: set[str] = field(default_factory=set)
-    claimed: dict[str, int] = field(default_factory=dict)  # queue → highest publication claimed
-    ended: dict[str, int] = field(default_factory=dict)
+    claimed: dict[str, int] = field(default_factory=dict)  # queue → when the youngest was published
+    unsaved: dict[str, int] = field(default_factory=dict)
     garbage: dict[str, int] = field(default_factory=dict)
+    turns: dict[str, int] = field(default_factory=dict)  # name → until when it is taken
+    cursors: dict[str, str] = field(default_factory=dict)
+    knows_since: int | None = None
     counters: Counter[str] = field(default_factory=Counter)
     job_number: int = 0
     publication_number: int = 0
+
+    def set_clock(self, now: int) -> None:
+        """What has a time to live goes when that is over, and does not return with the clock."""
+        self.now = now
+        self.turns = {name: until for name, until in self.turns.items() if now < until}
+        self.workers = {name: known for name, known in self.workers.items() if now < known[1]}
+        requests = self.idempotency.items()
+        self.idempotency = {key: request for key, request in requests if now < request[2]}
+
+    def find_idempotent(self, tenant: str, key: str) -> tuple[str, str] | None:
+        request = self.idempotency.get((tenant, key))
+        return request and request[:2]
 
     def waiting(self, queue: str) -> list[JobState]:
         jobs = (j for j in self.jobs.values() if j.phase == "waiting" and j.queue == queue)
@@ -131,10 +151,13 @@ class LedgerState:
         job.phase, job.step.status = "waiting", StepStatus.QUEUED
         job.look_at(self.now + DAY_MS)
 
-    def publish(self, job: JobState) -> Publication:
+    def publish(self, job: JobState, again: bool = False) -> Publication:
         self.queues.add(job.queue)
         self.publication_number += 1
         job.phase, job.published = "published", self.publication_number
+        job.published_at = self.now
+        if not again:
+            job.first_published_at = self.now
         job.look_at(self.now + real.PUBLISH_GRACE_MS)
         return Publication(job.new.id, job.current, job.queues)
 
@@ -167,12 +190,16 @@ class LedgerState:
             self.counters["overdue"] += 1
         elif job.phase != "published":
             self.enqueue(job)
-        elif job.queue in idle or self.claimed.get(job.queue, 0) > job.published:
+        elif job.queue in idle or self._passed_by(job):
             self.counters["republished"] += 1
-            return self.publish(job)
+            return self.publish(job, again=True)
         else:
             job.look_at(self.now + real.PUBLISH_GRACE_MS)
         return None
+
+    def _passed_by(self, job: JobState) -> bool:
+        """Whether a message that was published well after this job's was claimed already."""
+        return self.claimed.get(job.queue, 0) > job.published_at + real.PUBLISH_GRACE_MS
 
     def _reap_leased(self, job: JobState, max_attempts: int) -> None:
         if self.now < job.lease_until:
@@ -196,26 +223,44 @@ class LedgerState:
     def finish(self, job: JobState, status: JobStatus) -> None:
         """The one way into a terminal state."""
         job.phase, job.status, job.finished_at = "ended", status, self.now
-        job.expires_at = self.now + int(job.new.retention_s * 1000)
+        job.expires_at = self.now + job.retention_ms
         for step in job.steps:
             if step.status not in (StepStatus.SUCCEEDED, StepStatus.FAILED):
                 step.status = StepStatus.CANCELED
-        self.ended[job.new.id] = self.now
+        self.mark_unsaved(job)
         self.counters[status] += 1
-        for file_id in set(job.new.files):
-            self.files[file_id].jobs.discard(job.new.id)
+        for file_id in job.new.files:
             self.drop(file_id)
         if job.erase:
             self.erase(job)
 
     def erase(self, job: JobState) -> None:
         del self.jobs[job.new.id]
-        self.ended.pop(job.new.id, None)
-        self.garbage[f"jobs/{job.new.id}/"] = self.now
+        self.unsaved.pop(job.new.id, None)
+        self.forget_request(job)
+        self.garbage[job_folder(job.new.id)] = self.now
+
+    def forget_request(self, job: JobState) -> None:
+        """Let go of the Idempotency-Key of a deleted job."""
+        request = job.new.tenant, job.idempotency[0] if job.idempotency else ""
+        if self.idempotency.get(request, ("",))[0] == job.new.id:
+            del self.idempotency[request]
 
     def drop(self, file_id: str) -> None:
         """Forget a deleted file once no unfinished job needs it."""
-        file = self.files[file_id]
-        if file.deleted and not file.jobs:
+        file = self.files.get(file_id)
+        if file and file.deleted and not self.needed(file_id):
             del self.files[file_id]
             self.garbage[file.record.key] = self.now
+
+    def needed(self, file_id: str) -> bool:
+        """Whether a job that has not ended needs the file."""
+        return any(j.phase != "ended" and file_id in j.new.files for j in self.jobs.values())
+
+    def mark_unsaved(self, job: JobState) -> None:
+        job.version += 1
+        self.unsaved.setdefault(job.new.id, self.now)
+
+    def remember(self) -> None:
+        if self.knows_since is None:
+            self.knows_since = self.now

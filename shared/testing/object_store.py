@@ -1,24 +1,34 @@
 """The in-memory twin of `shared.object_store.S3ObjectStore`."""
 
+import hashlib
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import quote
 
 from shared.errors import NotFound, StorageUnavailable, TooLarge
-from shared.object_store import StoredObject, verify
-from shared.s3_retry import DigestMismatch
+from shared.object_store import ObjectHead, StoredObject, verify
 
 
 class MemoryObjectStore:
-    """Keeps objects in a dict. While `down` is set, every call raises StorageUnavailable."""
+    """Keeps objects in a dict. `clock` gives milliseconds.
 
-    def __init__(self, bucket: str = "imagemill", endpoint: str = "http://s3.test") -> None:
+    While `down` is set, every call raises StorageUnavailable.
+    """
+
+    def __init__(
+        self,
+        bucket: str = "imagemill",
+        endpoint: str = "http://s3.test",
+        clock: Callable[[], int] = lambda: int(time.time() * 1000),
+    ) -> None:
         self.bucket = bucket
         self.endpoint = endpoint
         self.down = False
+        self.now = clock
         self.objects: dict[tuple[str, str], bytes] = {}
         self.metadata: dict[str, dict[str, str]] = {}
+        self._media_types: dict[str, str] = {}
         self._modified_at: dict[str, int] = {}
         self._lock = threading.Lock()
 
@@ -28,15 +38,13 @@ class MemoryObjectStore:
         self._answer()
         with self._lock:
             self.objects[self.bucket, key] = bytes(data)
-            self.metadata[key] = {"content-type": media_type, **(metadata or {})}
-            self._modified_at[key] = int(time.time() * 1000)
+            digest = hashlib.sha256(data).hexdigest()
+            self.metadata[key] = {"sha256": digest, **(metadata or {})}
+            self._media_types[key] = media_type
+            self._modified_at[key] = self.now()
 
     def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> bytes:
-        data = self._find(self.bucket, key)
-        try:
-            return verify(key, data, sha256, size)
-        except DigestMismatch as error:
-            raise StorageUnavailable(str(error)) from error
+        return verify(key, self._find(self.bucket, key), sha256, size)
 
     def read(self, bucket: str, key: str, max_bytes: int) -> bytes:
         data = self._find(bucket, key)
@@ -48,19 +56,24 @@ class MemoryObjectStore:
         self._answer()
         return (self.bucket, key) in self.objects
 
+    def head(self, key: str) -> ObjectHead:
+        data = self._find(self.bucket, key)
+        modified_at, media_type = self._modified_at[key], self._media_types[key]
+        return ObjectHead(key, len(data), modified_at, media_type, self.metadata[key])
+
     def delete(self, keys: Iterable[str]) -> None:
         self._answer()
         with self._lock:
             for key in keys:
                 self.objects.pop((self.bucket, key), None)
 
-    def list(self, prefix: str) -> Iterator[StoredObject]:
+    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
         self._answer()
         with self._lock:
             found = sorted(
                 (key, len(data))
                 for (bucket, key), data in self.objects.items()
-                if bucket == self.bucket and key.startswith(prefix)
+                if bucket == self.bucket and key.startswith(prefix) and key > after
             )
         for key, size in found:
             yield StoredObject(key, size, self._modified_at[key])

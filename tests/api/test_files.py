@@ -3,6 +3,8 @@ import io
 import pytest
 from PIL import Image
 
+from shared.file_metadata import file_record
+
 
 def upload(http, data, name="a.png", **fields):
     return http.post("/v1/files", data={"file": (io.BytesIO(data), name), **fields})
@@ -34,6 +36,19 @@ def test_the_same_bytes_are_the_same_file_stored_once(http, png, store):
     assert len(store.objects) == 1
     assert upload(http, png("blue")).json["id"] != first.json["id"]
     assert http.get(f"/v1/files/{first.json['id']}/content").data == png()
+
+
+def test_the_object_alone_tells_the_whole_record(http, png, store, ledger):
+    record = ledger.get_file("default", upload(http, png()).json["id"])
+    found = file_record(store.head(record.key), record.expires_at)
+    assert abs(found.created_at - record.created_at) < 60_000
+    assert found == record.model_copy(update={"created_at": found.created_at})
+
+
+def test_an_object_that_is_no_upload_has_no_record(store):
+    store.put("files/a", b"x", "image/png")
+    with pytest.raises(ValueError, match="tenant"):
+        file_record(store.head("files/a"), 0)
 
 
 def test_delete(http, png):
@@ -117,4 +132,5 @@ def test_a_part_that_is_away_gives_503(http, png, store, ledger):
 def test_damaged_content_is_never_given_out(http, png, store):
     record = upload(http, png()).json
     store.objects = dict.fromkeys(store.objects, b"damaged")
-    assert http.get(f"/v1/files/{record['id']}/content").status_code == 503
+    answer = http.get(f"/v1/files/{record['id']}/content")
+    assert (answer.status_code, answer.json["code"]) == (500, "storage_corrupt")

@@ -13,11 +13,13 @@ def record(progress: float, *statuses: StepStatus) -> JobRecord:
         id="job_1",
         tenant="default",
         kind="blend",
+        version=1,
         status=JobStatus.RUNNING,
         priority=Priority.INTERACTIVE,
         input={},
         metadata={},
         created_at=NOW - 9000,
+        retention_ms=9000,
         expires_at=NOW + 9000,
         steps=tuple(
             StepRecord(

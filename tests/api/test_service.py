@@ -66,6 +66,20 @@ def test_health(http, ledger, store, broker):
     assert http.get("/healthz").json == {"status": "alive"}
 
 
+@pytest.mark.parametrize("name", ["ledger", "broker"])
+def test_a_server_that_would_lose_jobs_is_not_ready(http, ledger, broker, monkeypatch, name):
+    def refuse():
+        raise SettingsError("the server has maxmemory-policy allkeys-lru, not noeviction")
+
+    if name == "ledger":
+        monkeypatch.setattr(ledger, "check", refuse)
+    else:
+        monkeypatch.setattr(broker, "ping", refuse)
+    answer = http.get("/readyz")
+    assert (answer.status_code, answer.json["missing"]) == (503, [name])
+    assert "allkeys-lru" in answer.json["detail"]
+
+
 def test_the_document_is_valid_and_complete(http):
     document = http.get("/openapi.json").json
     validate(document)

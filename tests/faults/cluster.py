@@ -6,12 +6,16 @@ a supervisor in production does, while a test waits in `until`; call it from the
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
+import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -22,10 +26,12 @@ import redis
 
 from deploy import files, ports, servers
 from deploy.supervisor import Part, Supervisor
-from shared.contracts import WorkerRecord
+from shared.contracts import Priority, WorkerRecord, queue_name
+from shared.errors import LedgerUnavailable
 from shared.ledger import Ledger
+from shared.ledger.server import SCRIPTS
 from shared.object_store import S3ObjectStore
-from shared.settings import Settings
+from shared.settings import PREFIX, Settings
 from tests.faults.proxy import FaultProxy
 
 T = TypeVar("T")
@@ -54,6 +60,7 @@ class Cluster:
     `ledger`, `broker`, `s3` and `FAMILY-1`, `FAMILY-2`, …
 
     `command` starts a worker of scripted families, or (`REAL`) of the shipped tiny models.
+    `env` is given to every process, `own_env` to those of the API, reaper or worker that it names.
     """
 
     def __init__(
@@ -62,9 +69,11 @@ class Cluster:
         workers: Mapping[str, int],
         env: Mapping[str, str] | None = None,
         command: Sequence[str] = SCRIPTED,
+        own_env: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self.folder = folder
         self.links: dict[str, Links] = {}
+        self._own_env = own_env or {}
         self._workers = workers
         self._command = command
         self._base = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
@@ -151,7 +160,9 @@ class Cluster:
     # Faults
 
     def pid(self, name: str) -> int:
-        """The pid of a part, once it runs."""
+        """The pid of a part, once it runs; of one that does, any thread may ask."""
+        if pid := self._supervisor.pids.get(name):
+            return pid
         return self.until(lambda: self._supervisor.pids.get(name), what=f"a running {name}") or 0
 
     def signal(self, name: str, number: signal.Signals) -> None:
@@ -159,10 +170,65 @@ class Cluster:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid(name), number)
 
+    def await_end(self, name: str, pid: int, timeout_s: float) -> float:
+        """Wait until this process of a part has ended; how many seconds that took."""
+        began = time.monotonic()
+        self.until(lambda: self._supervisor.pids.get(name) != pid, timeout_s, f"{name} ends")
+        return time.monotonic() - began
+
     def kill(self, name: str) -> None:
         """kill -9 of a part and of all processes that it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid(name), signal.SIGKILL)
+
+    def kill_unheard(self, name: str) -> None:
+        """`kill`, and nothing passes that the part has sent and a trap still holds."""
+        self.kill(name)
+        for link in self.links[name]:
+            link.cut()
+
+    def trap(
+        self,
+        names: Iterable[str],
+        server: str,
+        pattern: bytes,
+        spring: Callable[[str], object],
+        after: bool = False,
+    ) -> threading.Event:
+        """`FaultProxy.trap` for whichever of these parts comes first; `spring` is called with
+        its name, on a thread of its own. The event is set once `spring` has returned."""
+        first, sprung = threading.Lock(), threading.Event()
+
+        def once(name: str) -> None:
+            if first.acquire(blocking=False):
+                spring(name)
+                sprung.set()
+
+        for name in names:
+            link: FaultProxy = getattr(self.links[name], server)
+            link.trap(pattern, partial(once, name), after)
+        return sprung
+
+    def script(self, name: str) -> bytes:
+        """What stands in a request that runs this script of the ledger, which has it now."""
+        parts = [(SCRIPTS / f"{part}.lua").read_text("utf-8") for part in ("common", name)]
+        digest: str = self.redis("ledger").script_load("".join(parts))
+        return digest.encode()
+
+    @staticmethod
+    def message(family: str) -> bytes:
+        """What stands in a request that publishes an interactive step of this family."""
+        queue = queue_name(family, "tiny", Priority.INTERACTIVE)
+        return f"LPUSH\r\n${len(queue)}\r\n{queue}\r\n".encode()
+
+    def wipe(self, name: str) -> None:
+        """kill -9 of `ledger` or `broker`, and the loss of its disk."""
+        pid = self.pid(name)
+        self.kill(name)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.01)
+        shutil.rmtree(self.folder / name / "appendonlydir")
 
     def model_pid(self, name: str) -> int | None:
         """The pid of a worker's model process; None while there is none."""
@@ -197,11 +263,10 @@ class Cluster:
     @property
     def settings(self) -> Settings:
         """The settings of the service, by direct addresses."""
-        prefix = "IMAGEMILL_"
         given = {
-            name.removeprefix(prefix).lower(): value
+            name.removeprefix(PREFIX).lower(): value
             for name, value in self._base.items()
-            if name.startswith(prefix)
+            if name.startswith(PREFIX)
         }
         direct = {
             "ledger_url": self._urls["ledger"],
@@ -218,6 +283,16 @@ class Cluster:
     def store(self) -> S3ObjectStore:
         return S3ObjectStore(self.settings)
 
+    def run(self, *arguments: str) -> str:
+        """Run a Python program with the service's settings; what it printed. Raises
+        CalledProcessError."""
+        given = self.settings.model_dump(include={"ledger_url", "broker_url", "s3_endpoint"})
+        env = {**self._base, **{f"{PREFIX}{k.upper()}": v for k, v in given.items()}}
+        command = _python(*arguments)
+        return subprocess.run(
+            command, env=env, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
+
     def redis(self, server: str) -> Any:
         """A client of `ledger` or `broker`."""
         return redis.Redis.from_url(self._urls[server], decode_responses=True, socket_timeout=5)
@@ -232,6 +307,13 @@ class Cluster:
         """What a worker's heartbeat says of it; None while there is none."""
         pid = self._supervisor.pids.get(name)
         return next((w for w in self.ledger.workers() if w.pid == pid), None)
+
+    def holder(self, job_id: str) -> str | None:
+        """The name of the worker part that holds a lease on the job's step."""
+        worker = self.redis("ledger").hget(f"job:{job_id}", "worker")
+        pids = {w.name: w.pid for w in self.ledger.workers()}
+        names = {pid: name for name, pid in self._supervisor.pids.items()}
+        return names.get(pids.get(worker, 0))
 
     def log(self, name: str) -> str:
         return (self.folder / "logs" / f"{name}.log").read_text("utf-8", errors="replace")
@@ -271,7 +353,9 @@ class Cluster:
         environment = {**self._environment(name), **(env or {})}
 
         def probe(pid: int) -> bool:
-            return pid in {worker.pid for worker in self.ledger.workers()}
+            with contextlib.suppress(LedgerUnavailable):
+                return pid in {worker.pid for worker in self.ledger.workers()}
+            return False
 
         return Part(name, command, environment, ROOT, probe, 40)
 
@@ -281,6 +365,7 @@ class Cluster:
         self.links[name] = links
         return {
             **self._base,
+            **self._own_env.get(name, {}),
             "IMAGEMILL_LEDGER_URL": _by(self._urls["ledger"], links.ledger),
             "IMAGEMILL_BROKER_URL": _by(self._urls["broker"], links.broker),
             "IMAGEMILL_S3_ENDPOINT": _by(self._urls["s3"], links.s3),

@@ -8,15 +8,14 @@ import random
 
 import pytest
 
-from tests.faults import report
-from tests.faults.cluster import Cluster
+from tests.faults.cluster import ROOT, Cluster
+from tests.faults.report import Run, summary, write
 from tests.faults.rows import Result, Row
 
-LEASE_S = 4.0
-ENVIRONMENT = {"IMAGEMILL_LEASE_S": f"{LEASE_S}", "IMAGEMILL_SHUTDOWN_GRACE_S": "8"}
+LEASE_S, GRACE_S = 4.0, 8.0
+ENVIRONMENT = {"IMAGEMILL_LEASE_S": f"{LEASE_S}", "IMAGEMILL_SHUTDOWN_GRACE_S": f"{GRACE_S}"}
 WORKERS = {"captioner": 1, "translator": 2, "diffuser": 2}
-RESULTS = pytest.StashKey[dict[int, Result]]()
-SEED = pytest.StashKey[int]()
+RUN = pytest.StashKey[Run]()
 
 
 def pytest_addoption(parser):
@@ -28,8 +27,8 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "row(number, title): a row of the fault table")
     config.addinivalue_line("markers", "full: only in the full run of the fault table")
-    config.stash[RESULTS] = {}
-    config.stash[SEED] = config.getoption("--faults-seed") or random.SystemRandom().randrange(10**6)
+    seed = config.getoption("--faults-seed") or random.SystemRandom().randrange(10**6)
+    config.stash[RUN] = Run(seed, config.getoption("--faults") == "full")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -46,7 +45,25 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(scope="session")
 def full(pytestconfig):
     """Whether this is the full run."""
-    return pytestconfig.getoption("--faults") == "full"
+    return pytestconfig.stash[RUN].full
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig):
+    """What decides all chances of this run."""
+    return pytestconfig.stash[RUN].seed
+
+
+@pytest.fixture(scope="session")
+def run(pytestconfig):
+    """What this run has come to so far."""
+    return pytestconfig.stash[RUN]
+
+
+@pytest.fixture(scope="session")
+def measures(run):
+    """The list that a test adds its `Measure`s to."""
+    return run.measures
 
 
 @pytest.fixture(scope="session")
@@ -57,11 +74,10 @@ def cluster(tmp_path_factory):
 
 
 @pytest.fixture
-def row(request, full):
+def row(request, full, seed):
     """The row that the test is marked as."""
     number, title = request.node.get_closest_marker("row").args
-    results, seed = request.config.stash[RESULTS], request.config.stash[SEED]
-    result = results.setdefault(number, Result(number, title))
+    result = request.config.stash[RUN].rows.setdefault(number, Result(number, title))
     print(f"row {number}, seed {seed}")
     return Row(result, full, seed)
 
@@ -71,7 +87,7 @@ def pytest_runtest_makereport(item, call):
     """A row has passed when all of its tests have; a failed one shows the end of all logs."""
     outcome = yield
     mark = item.get_closest_marker("row")
-    result = item.config.stash[RESULTS].get(mark.args[0]) if mark else None
+    result = item.config.stash[RUN].rows.get(mark.args[0]) if mark else None
     if result is not None and call.when == "call":
         result.passed = outcome.passed and (result.passed or not result.tests)
         result.tests += 1
@@ -82,10 +98,30 @@ def pytest_runtest_makereport(item, call):
     return outcome
 
 
+def pytest_deselected(items):
+    if items:
+        items[0].config.stash[RUN].left_out += len(items)
+
+
 def pytest_terminal_summary(terminalreporter, config):
-    results = config.stash[RESULTS].values()
-    if results:
-        terminalreporter.section(f"fault table, seed {config.stash[SEED]}")
-        for line in report.table(results):
+    run = config.stash[RUN]
+    if run.begun:
+        terminalreporter.section(f"fault table, seed {run.seed}")
+        for line in summary(run):
             terminalreporter.line(line)
-        terminalreporter.line(report.verdict(results))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session):
+    """Around everything else that is printed at the end, so that the verdict is the last line."""
+    result = yield
+    run: Run = session.config.stash[RUN]
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if run.begun and reporter:
+        if run.full and not session.testsfailed and run.complete:
+            write(run, ROOT / "docs")
+            reporter.line("docs/reliability.md is of this run")
+        elif run.full:
+            reporter.line("docs/reliability.md is left as it was: this run was not whole")
+        reporter.line(run.verdict)
+    return result

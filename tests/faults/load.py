@@ -20,6 +20,7 @@ Document = dict[str, Any]
 
 BUSY = (429, 502, 503, 504)
 PATIENCE_S = 180.0
+ERASED = "erased"  # what is expected of a job that will be deleted
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class Accepted:
     document: Document
     expected: frozenset[str]  # the states it may end in
 
+    @property
+    def erased(self) -> bool:
+        """Whether it is to be deleted, and must leave nothing behind."""
+        return ERASED in self.expected
+
 
 @dataclass
 class Client:
@@ -40,6 +46,7 @@ class Client:
     url: str
     accepted: list[Accepted] = field(default_factory=list)
     refused: int = 0  # 503s and lost answers, each followed by another try
+    refusals: list[httpx.Response] = field(default_factory=list)  # those that were answered
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def submit(
@@ -64,6 +71,8 @@ class Client:
                 said = answer.text if answer is not None else "nothing"
                 raise TimeoutError(f"not accepted for {patience_s:g} s: {said}")
             self.refused += 1
+            if answer is not None:
+                self.refusals.append(answer)
             time.sleep(0.2)
         answer.raise_for_status()
         assert answer.status_code == 202, answer.text
@@ -120,20 +129,29 @@ class Load:
         self._taking = threading.Lock()
         self._stop = threading.Event()
         self._errors: list[BaseException] = []
-        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
 
     def __enter__(self) -> "Load":
         for thread in self._threads:
             thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Every client ends the request that it is at."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Every client ends the request that it is at; not waited for where the block failed."""
+        self.stop()
+        if kind is None:
+            for thread in self._threads:
+                thread.join()
+            if self._errors:
+                raise self._errors[0]
+
+    def stop(self) -> None:
+        """Let each client end the request that it is at; it is not waited for."""
         self._stop.set()
-        for thread in self._threads:
-            thread.join()
-        if self._errors:
-            raise self._errors[0]
+
+    @property
+    def ended(self) -> bool:
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _run(self) -> None:
         try:

@@ -7,10 +7,12 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 CHUNK = 65_536
+BODY = 1000  # bytes that come at once: more than headers alone
 HOST = "127.0.0.1"
 Direction = Literal["request", "reply"]  # from the client, or back to it
 
@@ -45,10 +47,12 @@ class FaultProxy:
         self._upstream = upstream
         self._listener = socket.create_server((HOST, 0), backlog=512)
         self.port: int = self._listener.getsockname()[1]
+        self.truncated = self.corrupted = 0  # pieces of traffic so far
         self._flowing = True
         self._rate: float | None = None
         self._answer: bytes | None = None
         self._budget: dict[Direction, int] = {}
+        self._corrupting: Direction | None = None
         self._traps: list[Trap] = []
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
@@ -80,6 +84,10 @@ class FaultProxy:
         """From now on a connection breaks off when `size` bytes have passed this way."""
         self._budget = {direction: size}
 
+    def corrupt(self, direction: Direction) -> None:
+        """From now on the last byte of every piece of at least BODY bytes is another one."""
+        self._corrupting = direction
+
     def answer(self, reply: bytes) -> None:
         """Every request gets this reply, and does not reach the server."""
         self._answer = reply
@@ -87,7 +95,7 @@ class FaultProxy:
     def heal(self) -> None:
         """No fault any more."""
         self._flowing, self._rate, self._answer, self._budget = True, None, None, {}
-        self._traps = []
+        self._corrupting, self._traps = None, []
         if self._server is None:
             self._listener = socket.create_server((HOST, self.port), backlog=512)
             _wait(self._listen(self._listener))
@@ -168,8 +176,12 @@ class FaultProxy:
                 await asyncio.sleep(0.02)
             if self._answer is not None and direction == "request":
                 return  # a kept-alive connection ends; the next one is answered
+            if direction == self._corrupting and len(chunk) >= BODY:
+                self.corrupted += 1
+                chunk = chunk[:-1] + bytes([chunk[-1] ^ 1])
             budget = self._budget.get(direction)
             if budget is not None and passed + len(chunk) >= budget:
+                self.truncated += 1
                 writer.write(chunk[: max(0, budget - passed)])
                 await writer.drain()
                 return
@@ -199,6 +211,18 @@ class FaultProxy:
                     awaited.append(trap)
                 else:
                     await trap.take()
+
+
+@contextmanager
+def harm(links: Sequence[FaultProxy], fault: Callable[[FaultProxy], object]) -> Iterator[None]:
+    """A fault of all these links, healed when the block ends."""
+    try:
+        for link in links:
+            fault(link)
+        yield
+    finally:
+        for link in links:
+            link.heal()
 
 
 _LOOP = asyncio.new_event_loop()

@@ -7,11 +7,14 @@ and `settle`.
 import random
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import httpx
+
 from tests.faults.cluster import Cluster
-from tests.faults.load import Client, Load, every_kind
+from tests.faults.load import PATIENCE_S, Client, Load, every_kind
 from tests.faults.oracle import Findings, Oracle
 
 T = TypeVar("T")
@@ -56,12 +59,18 @@ class Trial:
     def accepted(self) -> list[str]:
         return [job.job_id for job in self.client.accepted]
 
-    def load(self, clients: int = 3, rate: float = 15) -> Load:
+    @contextmanager
+    def load(self, clients: int = 3, rate: float = 15) -> Iterator[None]:
         """Clients that submit jobs of every kind until the block ends."""
-        return Load(self.client, every_kind(self.chance), clients, rate)
+        with Load(self.client, every_kind(self.chance), clients, rate) as load:
+            yield
+            load.stop()
+            # Their last requests may need a server that is to be started again.
+            self.cluster.until(lambda: load.ended, 2 * PATIENCE_S, "the last answers")
 
     def submit(self, document: dict[str, Any], *expected: str) -> str:
-        """One job's id; `expected` are the states it may end in (default: succeeded)."""
+        """One job's id; `expected` are the states it may end in (default: succeeded), or ERASED
+        for one that is to be deleted."""
         return self.client.submit(document, *expected).job_id
 
     def wait(self, least_s: float, most_s: float) -> None:
@@ -91,6 +100,28 @@ class Trial:
 
         self.cluster.until(running, timeout_s, f"{job_id}: step {step} under way")
 
+    def until_all_work(self, timeout_s: float = 60.0) -> None:
+        """Wait, under load, until each worker has ended a step."""
+
+        def ended() -> dict[str, int]:
+            return {n: self.cluster.log(n).count("step ended") for n in self.cluster.worker_names}
+
+        before = ended()
+
+        def idle() -> list[str]:
+            return [name for name, count in ended().items() if count <= before[name]]
+
+        with self.load():
+            self.cluster.until(lambda: not idle(), timeout_s, "every worker at work")
+
+    def refusals(self) -> list[httpx.Response]:
+        """The 503s that clients got, each a problem document that says when to come back."""
+        for answer in self.client.refusals:
+            assert answer.status_code == 503, answer.text
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert int(answer.headers["retry-after"]) > 0
+        return self.client.refusals
+
     def healed(self) -> None:
         """The fault is over (or, for a kill, was done) now: recovery is counted from here."""
         self._healed_at = time.monotonic()
@@ -109,7 +140,7 @@ class Trial:
         ends = [
             self.cluster.ledger.get(job.job_id).finished_at or 0
             for job in self.client.accepted
-            if job.at <= self._healed_at
+            if job.at <= self._healed_at and not job.erased
         ]
         return max([0.0, *(end / 1000 - healed for end in ends)])
 

@@ -7,10 +7,9 @@ do: hang 30        the same, but deaf and dumb
 do: segfault       and other ways to end the process: kill, exit
 do: oom            never enough memory
 do: oom in company too little memory for a batch of more than one
-do: fill the disk  writes temporary files until there is no space
+do: write 20       20 MB of temporary files, left behind
 """
 
-import errno
 import hashlib
 import os
 import random
@@ -59,19 +58,15 @@ class Scripted(Predictor):
             os._exit(3)
         elif order == "oom" and (value != "in company" or batch.size > 1):
             raise MemoryError("can't allocate memory: you asked for too much")
-        elif order == "fill":
-            fill_disk()
+        elif order == "write":
+            write_temporary_files(int(value))
 
 
-def fill_disk() -> None:
-    """Write temporary files until the disk is full. Raises OSError."""
-    files = []
-    for _ in range(10_000):
-        file = tempfile.NamedTemporaryFile(delete=False)  # noqa: SIM115 - left behind on purpose
-        files.append(file)
-        file.write(bytes(1_000_000))
-        file.flush()
-    raise OSError(errno.EFBIG, "the disk is far too large for this test")
+def write_temporary_files(megabytes: int) -> None:
+    """Raises OSError where the disk is full; what was written stays."""
+    for _ in range(megabytes):
+        with tempfile.NamedTemporaryFile(delete=False) as file:
+            file.write(bytes(1_000_000))
 
 
 def said(sample: Any) -> str:

@@ -30,11 +30,13 @@ def record(*steps: StepRecord) -> JobRecord:
         id="job_1",
         tenant="t",
         kind="blend",
+        version=1,
         status=JobStatus.RUNNING,
         priority=Priority.BULK,
         input={},
         metadata={},
         created_at=1,
+        retention_ms=9000,
         expires_at=2,
         steps=steps,
         current=0,
@@ -126,5 +128,5 @@ def test_a_wrong_field_keeps_its_pointer_across_processes() -> None:
 
 def test_what_costs_no_attempt_is_tried_again() -> None:
     free = {error for error in ERRORS if not error.burns_attempt}
-    assert free == {errors.StorageUnavailable, errors.LedgerUnavailable}
+    assert free == {errors.StorageUnavailable, errors.LedgerUnavailable, errors.DiskFull}
     assert all(error.retryable for error in free)

@@ -261,3 +261,49 @@ def test_a_png_without_a_recipe() -> None:
     assert images.read_recipe(encoded(red(), "PNG")) is None
     with pytest.raises(InvalidImage):
         images.read_recipe(encoded(red(), "JPEG"))
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "wanted"),
+    [
+        ((3000, 1500), {"longest": 1024}, (1024, 512)),
+        ((20, 10), {"longest": 1024}, (20, 10)),
+        ((5000, 2), {"longest": 100}, (100, 1)),
+        ((3000, 1500), {"size": (64, 96)}, (64, 96)),
+        ((20, 10), {"size": (64, 96)}, (64, 96)),
+    ],
+)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_picture_comes_at_the_size_asked_for(
+    given: tuple[int, int], options: Any, wanted: tuple[int, int], orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(red(size=given), "PNG", exif=exif)
+    turned = orientation == 6 and "longest" in options
+    decoded = images.decode(data, 10**7, **options)
+    assert decoded.size == (wanted[::-1] if turned else wanted)
+    assert decoded.getextrema() == ((255, 255), (0, 0), (0, 0))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "I;16", "F"])
+def test_tiles_leave_no_seam(mode: str) -> None:
+    """A picture of several tiles against the same one in one piece."""
+    y, x = np.mgrid[0:1500, 0:2300]
+    grey = ((np.sin(x / 300) + np.cos(y / 200)) * 60 + 128).astype(np.uint8)
+    if mode == "I;16":
+        image = Image.fromarray(grey.astype(np.uint16) << 8)
+    elif mode == "F":
+        image = Image.fromarray(grey.astype(np.float32))
+    elif mode == "RGBA":
+        image = Image.merge(
+            "RGBA", [Image.fromarray(grey)] * 3 + [Image.new("L", (2300, 1500), 255)]
+        )
+    else:
+        image = Image.fromarray(grey).convert(mode)
+    data = encoded(image, "TIFF" if mode == "F" else "PNG")
+    whole = Image.fromarray(grey).convert("RGB")
+    assert images.decode(data, 10**7).tobytes() == whole.tobytes()
+    small = np.asarray(images.decode(data, 10**7, size=(200, 130))).astype(int)
+    wanted = np.asarray(whole.resize((200, 130), Image.Resampling.BICUBIC)).astype(int)
+    assert np.abs(small - wanted).max() <= 2

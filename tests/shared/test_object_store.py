@@ -2,6 +2,9 @@
 
 import hashlib
 import http.client
+import os
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -9,10 +12,12 @@ import urllib.request
 import uuid
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
+from pathlib import Path
 
 import pytest
 
-from shared.errors import NotFound, StorageUnavailable, TooLarge
+from shared.errors import NotFound, StorageCorrupt, StorageUnavailable, TooLarge
 from shared.object_store import S3ObjectStore, disposition
 from shared.settings import Settings
 from shared.testing.object_store import MemoryObjectStore
@@ -41,10 +46,21 @@ def test_put_and_get(store, prefix):
     assert store.get(prefix + "a b/ü.png") == b""
 
 
+def test_head(store, prefix):
+    before = time.time() * 1000
+    store.put(prefix + "a", DATA, "image/webp", {"file-id": "file_1", "width": "40"})
+    head = store.head(prefix + "a")
+    assert (head.key, head.bytes, head.media_type) == (prefix + "a", len(DATA), "image/webp")
+    assert head.metadata == {"sha256": SHA256, "file-id": "file_1", "width": "40"}
+    assert abs(head.modified_at - before) < 60_000
+
+
 def test_what_is_not_there(store, prefix):
     assert not store.exists(prefix + "a")
     with pytest.raises(NotFound):
         store.get(prefix + "a")
+    with pytest.raises(NotFound):
+        store.head(prefix + "a")
     with pytest.raises(NotFound):
         store.read("imagemill", prefix + "a", 10)
     with pytest.raises(NotFound):
@@ -68,6 +84,24 @@ def test_list_and_delete(store, prefix):
     assert store.exists(prefix + "b/1")
 
 
+def test_a_listing_goes_on_after_a_key_that_is_gone(store, prefix):
+    names = ("a/1", "a/2", "a", "b/1", "b-1", "c/d/1", "c/d/2")
+    for name in names:
+        store.put(prefix + name, b"x", "text/plain")
+    whole = [entry.key for entry in store.list(prefix)]
+    assert sorted(whole) == sorted(prefix + name for name in names)
+    found, after = [], ""
+    while page := [entry.key for entry in islice(store.list(prefix, after), 2)]:
+        found, after = found + page, page[-1]
+        store.delete(page)
+    assert found == whole
+
+
+def test_its_clock_dates_the_objects(store, prefix):
+    store.put(prefix + "a", DATA, "image/png")
+    assert abs(store.now() - store.head(prefix + "a").modified_at) < 60_000
+
+
 def test_a_users_object_is_bounded(store, prefix):
     store.put(prefix + "a", DATA, "image/png")
     assert store.read("imagemill", prefix + "a", len(DATA)) == DATA
@@ -84,7 +118,7 @@ def test_bytes_that_differ_from_their_record_are_never_given_out(store, prefix):
     if isinstance(store, S3ObjectStore):
         store._retry_s = 0.3
     for wanted in ({"sha256": "0" * 64}, {"size": len(DATA) + 1}):
-        with pytest.raises(StorageUnavailable):
+        with pytest.raises(StorageCorrupt):
             store.get(prefix + "a", **wanted)
 
 
@@ -153,6 +187,52 @@ class TestServer:
         for number in range(5):
             store.put(f"{prefix}{number}", b"x", "text/plain")
         assert len(list(store.list(prefix))) == 5
+
+
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+WRONG_CLOCK = """
+import hashlib, sys, time, urllib.request
+from shared.object_store import S3ObjectStore
+from shared.settings import Settings
+
+settings, key = Settings.model_validate_json(sys.argv[1]), sys.argv[2]
+
+def store():
+    return S3ObjectStore(settings, retry_s=0.0)  # the very first request must do
+
+store().check()
+store().put(key, b"x", "text/plain")
+assert store().head(key).bytes == 1
+assert store().get(key, sha256=hashlib.sha256(b"x").hexdigest()) == b"x"
+same = store()
+assert [entry.key for entry in same.list(key)] == [key]
+assert abs(same.now() - same.head(key).modified_at) < 60_000
+url = store().presigned_get(key, 60, "a", "text/plain")
+assert urllib.request.urlopen(url).read() == b"x"
+same.delete([key])
+assert not same.exists(key)
+print(int(time.time()))
+"""
+
+
+@pytest.mark.skipif(not FAKETIME.exists(), reason="libfaketime is not installed")
+@pytest.mark.parametrize("offset_s", [3600, -3600, -300])
+def test_a_machine_whose_clock_is_wrong(servers, prefix, offset_s):
+    wrong = {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME": f"{offset_s:+d}",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", WRONG_CLOCK, servers.settings.model_dump_json(), prefix + "a"],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, **wrong},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert abs(int(done.stdout) - time.time() - offset_s) < 60  # it was wrong indeed
 
 
 class Faulty(ThreadingHTTPServer):

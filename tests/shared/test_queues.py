@@ -4,7 +4,10 @@ import base64
 import json
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -12,7 +15,7 @@ from celery import Celery
 
 from deploy.ports import free_ports
 from shared.contracts import Priority
-from shared.errors import LedgerUnavailable
+from shared.errors import LedgerUnavailable, SettingsError
 from shared.ledger import Ledger
 from shared.ledger.records import Publication
 from shared.queues import (
@@ -20,7 +23,9 @@ from shared.queues import (
     BrokerUnavailable,
     admit,
     broker_app,
+    check_broker,
     idle_queues,
+    ping,
     publish,
     publish_all,
 )
@@ -130,3 +135,54 @@ def test_a_broker_that_hangs_is_given_up(settings: Settings) -> None:
         started = time.monotonic()
         assert publish_all(app, [Publication("job_1", 0, (CAPTIONER,))]) == 0
         assert time.monotonic() - started < 5
+
+
+# A broker that could drop messages
+
+
+@contextmanager
+def eviction(broker: redis.Redis, policy: str) -> Iterator[None]:
+    broker.config_set("maxmemory-policy", policy)
+    try:
+        yield
+    finally:
+        broker.config_set("maxmemory-policy", "noeviction")
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+def test_a_broker_that_could_drop_messages_is_refused(
+    app: Celery, broker: redis.Redis, policy: str
+) -> None:
+    check_broker(app)
+    with eviction(broker, policy):
+        for check in (check_broker, ping):
+            with pytest.raises(SettingsError, match=f"IMAGEMILL_BROKER_URL.*{policy}"):
+                check(app)
+    check_broker(app)
+
+
+def test_a_broker_that_forbids_config_is_checked_all_the_same(
+    settings: Settings, broker: redis.Redis
+) -> None:
+    server = urlsplit(settings.broker_url)
+    url = server._replace(netloc=f"managed:secret@{server.hostname}:{server.port}").geturl()
+    managed = broker_app(settings.model_copy(update={"broker_url": url}))
+    rights = {"enabled": True, "passwords": ["+secret"], "keys": ["*"], "reset": True}
+    try:
+        broker.acl_setuser("managed", categories=["+@all"], commands=["-config"], **rights)
+        check_broker(managed)
+        with (
+            eviction(broker, "allkeys-random"),
+            pytest.raises(SettingsError, match="allkeys-random"),
+        ):
+            check_broker(managed)
+        broker.acl_setuser("managed", categories=["+@all"], commands=["-info"], **rights)
+        with pytest.raises(SettingsError, match="INFO"):
+            check_broker(managed)
+    finally:
+        broker.acl_deluser("managed")
+
+
+def test_a_broker_that_is_away_cannot_be_checked(absent: Celery) -> None:
+    with pytest.raises(BrokerUnavailable):
+        check_broker(absent)

@@ -1,32 +1,33 @@
 """The reaper with a real broker: what it sets going again, and what it leaves alone."""
 
+import base64
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import redis
 from celery import Celery
 
 from deploy.ports import free_ports
-from shared.contracts import JobRecord, JobStatus
-from shared.errors import NotFound, StorageUnavailable
-from shared.ledger.ledger import PUBLISH_GRACE_MS
-from shared.manifest import manifest_key, settle
-from shared.queues import broker_app
-from shared.reaper import SETTLE_AFTER_S, Reaper
+from shared.contracts import JobStatus, new_id
+from shared.ledger import Ledger
+from shared.ledger.server import PUBLISH_GRACE_MS
+from shared.queues import admit, broker_app
+from shared.reaper import Reaper
 from shared.settings import Settings
-from shared.testing.object_store import MemoryObjectStore
 from tests.shared.ledger.test_workers import worker
-from tests.shared.ledger.world import ClockedMemoryLedger, World, new_file, output
+from tests.shared.ledger.world import World, new_job, output
 
+ROOT = Path(__file__).parents[2]
 CAPTIONER = "1-interactive.captioner.tiny"
 DIFFUSER = "1-interactive.diffuser.tiny"
-
-
-@pytest.fixture
-def store() -> MemoryObjectStore:
-    return MemoryObjectStore()
 
 
 @pytest.fixture
@@ -35,8 +36,8 @@ def app(settings: Settings, broker: redis.Redis) -> Celery:
 
 
 @pytest.fixture
-def reaper(app: Celery, world: World, store: MemoryObjectStore, settings: Settings) -> Reaper:
-    return Reaper(app, world.ledger, store, settings)
+def reaper(app: Celery, world: World, settings: Settings) -> Reaper:
+    return Reaper(app, world.ledger, settings)
 
 
 def test_it_admits_what_waits(reaper: Reaper, world: World, broker: redis.Redis) -> None:
@@ -92,10 +93,10 @@ def test_the_rest_of_a_chain_goes_on_after_its_worker_was_lost(
 
 
 def test_without_a_broker_leases_and_deadlines_are_still_dealt_with(
-    world: World, store: MemoryObjectStore, settings: Settings, broker: redis.Redis
+    world: World, settings: Settings, broker: redis.Redis
 ) -> None:
     away = settings.model_copy(update={"broker_url": f"redis://127.0.0.1:{free_ports()}"})
-    reaper = Reaper(broker_app(away), world.ledger, store, away)
+    reaper = Reaper(broker_app(away), world.ledger, away)
     lost, _ = world.lease("captioner")
     expired = world.submit("captioner", deadline_s=5)
     world.advance(60_000)
@@ -104,7 +105,7 @@ def test_without_a_broker_leases_and_deadlines_are_still_dealt_with(
     assert world.ledger.queues() == {CAPTIONER: 1}
     # It was let in while there was no broker, and is published when there is one again.
     world.advance(PUBLISH_GRACE_MS)
-    Reaper(broker_app(settings), world.ledger, store, settings).sweep()
+    Reaper(broker_app(settings), world.ledger, settings).sweep()
     assert broker.llen(CAPTIONER) == 1
     assert world.claim(lost).attempt == 2
 
@@ -113,15 +114,15 @@ def test_without_a_broker_leases_and_deadlines_are_still_dealt_with(
 
 
 def test_jobs_for_a_model_that_nobody_serves_fail_after_a_while(
-    app: Celery, world: World, store: MemoryObjectStore, settings: Settings
+    app: Celery, world: World, settings: Settings
 ) -> None:
-    reaper = Reaper(app, world.ledger, store, settings.model_copy(update={"model_wait_s": 1e-9}))
+    reaper = Reaper(app, world.ledger, settings.model_copy(update={"model_wait_s": 1e-9}))
     unserved = [world.submit("diffuser") for _ in range(4)]
     served = world.submit("captioner")
     world.ledger.heartbeat(worker("a"))
-    reaper.sweep()  # the wait begins
+    reaper.watch()  # the wait begins
     assert world.job(unserved[0]).status is JobStatus.QUEUED
-    reaper.sweep()
+    reaper.watch()
     for job_id in unserved:
         error = world.job(job_id).error
         assert error is not None
@@ -132,102 +133,146 @@ def test_jobs_for_a_model_that_nobody_serves_fail_after_a_while(
 def test_a_queue_may_wait_for_its_worker(reaper: Reaper, world: World) -> None:
     job_id = world.submit("diffuser")
     for _ in range(3):
-        reaper.sweep()
+        reaper.watch()
     assert world.job(job_id).status is JobStatus.QUEUED
 
 
-# Manifests and garbage
-
-
-def test_an_ended_job_gets_its_manifest_when_its_worker_left_none(
-    reaper: Reaper, world: World, store: MemoryObjectStore
+def test_a_reaper_that_did_not_look_for_a_while_begins_anew(
+    app: Celery, world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_id = world.finish("captioner")
-    reaper.sweep()
-    assert store.objects == {}  # the worker may be about to
-    world.advance(int(SETTLE_AFTER_S * 1000))
-    reaper.sweep()
-    record = JobRecord.model_validate_json(store.get(manifest_key(job_id)))
-    assert record == world.job(job_id)
-    assert world.ledger.ended(0) == []
+    """A worker may have come and gone while it was stopped."""
+    monkeypatch.setattr("shared.reaper.GAP_S", 0.0)
+    reaper = Reaper(app, world.ledger, settings.model_copy(update={"model_wait_s": 1e-9}))
+    job_id = world.submit("diffuser")
+    for _ in range(3):
+        reaper.watch()
+    assert world.job(job_id).status is JobStatus.QUEUED
 
 
-def test_settling_twice_writes_the_same_bytes(world: World, store: MemoryObjectStore) -> None:
-    job_id = world.finish("captioner")
-    settle(world.ledger, store, job_id)
-    first = store.get(manifest_key(job_id))
-    settle(world.ledger, store, job_id)
-    assert store.get(manifest_key(job_id)) == first
-    assert json.loads(first)["status"] == "succeeded"
-
-
-def test_while_storage_is_away_the_manifest_waits(
-    reaper: Reaper, world: World, store: MemoryObjectStore, broker: redis.Redis
+def test_a_long_queue_that_nobody_serves_is_failed_without_a_pause(
+    app: Celery, world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_id = world.finish("captioner")
-    world.submit("captioner")
-    world.advance(int(SETTLE_AFTER_S * 1000))
-    store.down = True
-    with pytest.raises(StorageUnavailable):
-        reaper.sweep()
-    assert broker.llen(CAPTIONER) == 1  # queues come before storage
-    assert world.ledger.ended(0) == [job_id]
-    store.down = False
-    reaper.sweep()
-    assert world.ledger.ended(0) == []
+    monkeypatch.setattr("shared.reaper.UNSERVED_LIMIT", 2)
+    reaper = Reaper(app, world.ledger, settings.model_copy(update={"model_wait_s": 1e-9}))
+    ids = [world.submit("diffuser") for _ in range(5)]
+    answers = [reaper.watch() for _ in range(4)]
+    assert answers == [False, True, True, False]
+    assert {world.job(job_id).status for job_id in ids} == {JobStatus.FAILED}
 
 
-def test_deleted_jobs_and_files_are_erased(
-    reaper: Reaper, world: World, store: MemoryObjectStore
-) -> None:
-    file = world.ledger.put_file(new_file())
-    job_id, kept = world.finish("captioner", files=(file.id,)), world.finish("captioner")
-    for key in (file.key, f"jobs/{job_id}/caption/a1.txt", f"jobs/{kept}/caption/a1.txt"):
-        store.put(key, b"x", "text/plain")
-    for name in (job_id, kept):
-        settle(world.ledger, store, name)
-    world.ledger.delete(job_id)
-    world.ledger.delete_file("t", file.id)
-    store.down = True
-    with pytest.raises(StorageUnavailable):
-        reaper.sweep()
-    store.down = False
-    reaper.sweep()
-    assert {key for _, key in store.objects} == {
-        f"jobs/{kept}/caption/a1.txt",
-        manifest_key(kept),
-    }
-    assert world.ledger.garbage() == []
-    with pytest.raises(NotFound):
-        world.ledger.get(job_id)
+# A long backlog
 
 
-# Its loop
-
-
-def test_it_goes_on_after_a_dependency_was_away(
-    app: Celery,
-    broker: redis.Redis,
-    store: MemoryObjectStore,
+def test_a_backlog_with_slow_workers_causes_no_storm_of_messages(
     settings: Settings,
+    ledger_client: redis.Redis,
+    broker: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("shared.reaper.SWEEP_S", 0.02)
-    ledger = ClockedMemoryLedger(settings)
-    World(ledger).submit("captioner")
-    ledger.down = True
-    stop = threading.Event()
-    thread = threading.Thread(target=Reaper(app, ledger, store, settings).run, args=(stop,))
-    thread.start()
+    """Two workers take eight messages each, claim and admit on as many threads, and are slow.
+
+    A message waits for far longer than the grace, which is cut to a fifth to save time.
+    """
+    for name in ("ledger", "upkeep"):
+        monkeypatch.setattr(f"shared.ledger.{name}.PUBLISH_GRACE_MS", PUBLISH_GRACE_MS // 5)
+    slots, step_s, lasts_s = 8, 2.0, 12.0
+    settings = settings.model_copy(update={"admit_per_queue": 64})
+    ledger, app, stop = Ledger.connect(settings), broker_app(settings), threading.Event()
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda _: ledger.submit(new_job("captioner")), range(10_000)))
+
+    def work(job_id: str, free: threading.Semaphore) -> None:
+        claim = ledger.claim(job_id, 0, "worker", new_id("token"))
+        if claim.state == "ok":
+            admit(app, ledger, [CAPTIONER])
+            stop.wait(step_s)
+            ledger.commit(job_id, 0, claim.fence, output())
+        free.release()
+
+    def consume() -> None:
+        free = threading.Semaphore(slots)
+        with ThreadPoolExecutor(slots) as pool:
+            while not stop.is_set():
+                if free.acquire(timeout=0.1):
+                    found = broker.brpop([CAPTIONER], timeout=5)
+                    assert found
+                    body = json.loads(base64.b64decode(json.loads(found[1])["body"]))
+                    pool.submit(work, body[0][0], free)
+
+    threads = [Reaper(app, ledger, settings).start(stop)]
+    threads += [threading.Thread(target=consume) for _ in range(2)]
+    for thread in threads[1:]:
+        thread.start()
+    stop.wait(lasts_s)
+    stop.set()
+    for thread in threads:
+        thread.join(30)
+    counters = ledger.counters()
+    assert counters["commits"] > 2 * slots  # they did not stand still
+    assert counters["published"] >= 64 + counters["commits"] - 2 * slots
+    assert counters.get("republished", 0) <= counters["published"] / 100
+
+
+# The process
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    names = ("ledger_url", "broker_url", "s3_endpoint", "s3_access_key", "s3_secret_key")
+    return {**os.environ, **{f"IMAGEMILL_{n.upper()}": getattr(settings, n) for n in names}}
+
+
+def process(settings: Settings) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "shared.reaper"],
+        cwd=ROOT,
+        env=environment(settings),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("server", ["ledger", "broker"])
+def test_it_refuses_a_server_that_could_lose_jobs(
+    settings: Settings, ledger_client: redis.Redis, broker: redis.Redis, server: str
+) -> None:
+    client = ledger_client if server == "ledger" else broker
+    client.config_set("maxmemory-policy", "allkeys-lru")
     try:
-        time.sleep(0.1)
-        assert thread.is_alive()
-        ledger.down = False
-        limit = time.monotonic() + 5
-        while not broker.llen(CAPTIONER):
-            assert time.monotonic() < limit
-            time.sleep(0.02)
+        reaper = process(settings)
+        _, said = reaper.communicate(timeout=60)
     finally:
-        stop.set()
-        thread.join(5)
-    assert not thread.is_alive()
+        client.config_set("maxmemory-policy", "noeviction")
+    assert (reaper.returncode, len(said.splitlines())) == (1, 1)
+    assert said.startswith(f"IMAGEMILL_{server.upper()}_URL: the server has maxmemory-policy")
+
+
+def test_it_works_once_its_servers_are_there(
+    settings: Settings, ledger_client: redis.Redis, broker: redis.Redis
+) -> None:
+    """Another process does what it does, when it was killed."""
+    ledger = Ledger.connect(settings)
+    away = settings.model_copy(update={"broker_url": f"redis://127.0.0.1:{free_ports()}"})
+    waiting, first, second = process(away), process(settings), process(settings)
+    try:
+        for doomed in (first, second):
+            ledger.submit(new_job("captioner"))
+            ended = ledger.submit(new_job("captioner")).job_id
+            ledger.cancel(ended)
+            eventually(lambda: broker.llen(CAPTIONER) > 0)
+            eventually(lambda ended=ended: ended not in ledger.unsaved(0))
+            broker.delete(CAPTIONER)
+            doomed.kill()
+        assert waiting.poll() is None
+        waiting.terminate()
+        assert waiting.wait(30) == 0
+    finally:
+        for each in (waiting, first, second):
+            each.kill()
+            each.communicate()
+
+
+def eventually(holds: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    limit = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < limit
+        time.sleep(0.05)

@@ -30,6 +30,8 @@ OVERRIDES: dict[str, tuple[str, object]] = {
     "model_wait_s": ("6", 6.0),
     "admit_per_queue": ("7", 7),
     "shutdown_grace_s": ("0", 0.0),
+    "watchdog_s": ("8", 8.0),
+    "orphan_s": ("9", 9.0),
     "log_level": ("debug", "debug"),
 }
 

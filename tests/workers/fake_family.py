@@ -1,9 +1,13 @@
 """A model family without a model, told by each sample what to do."""
 
+import errno
 import os
 import signal
+import sys
+import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from PIL import Image
@@ -44,12 +48,14 @@ class Fake(Predictor):
                 "at": time.monotonic(),
                 "pid": os.getpid(),
                 "device": (self.device, os.environ["CUDA_VISIBLE_DEVICES"]),
+                "folder": tempfile.gettempdir(),
             }
             for sample in batch.samples
         ]
 
     def _obey(self, sample: Any, batch: Batch) -> None:
-        do = sample.get("do") or sample.get("text", "").partition("do: ")[2]
+        said = sample.get("text") or sample.get("prompt") or ""
+        do = sample.get("do") or said.partition("do: ")[2]
         if do == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if do == "die once" and not Path(sample["file"]).exists():
@@ -67,6 +73,25 @@ class Fake(Predictor):
             raise MemoryError("the barrel is full")
         if do == "fill memory in company" and len(batch.padded) > 1:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        if do == "lose the device":
+            # What is left of torch once the device's context is lost: nothing that works.
+            sys.modules["torch"] = SimpleNamespace()  # type: ignore[assignment]
+            raise RuntimeError("CUDA error: out of memory")
+        if do == "run out and stumble":
+            try:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+            finally:
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        if do == "stumble":
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        if do == "eat":
+            eaten = [os.urandom(2**20) for _ in range(sample["mb"])]
+            del eaten
+        if do == "fill the disk":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if do == "write":
+            with tempfile.NamedTemporaryFile(delete=False) as file:
+                file.write(b"x" * sample["bytes"])
         if do == "hang":
             time.sleep(600)
 

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +195,27 @@ def test_a_poison_sample_fails_alone(
     assert companies(*good) == [["a"], ["b"]]
 
 
+def test_a_step_that_runs_alone_harms_nobody_and_gets_one_try(
+    batcher: MicroBatcher, tmp_path: Path
+) -> None:
+    occupy(batcher)
+    file = str(tmp_path / "died")
+    good = [batcher.submit("m", {}, 3, texts(name)) for name in "ab"]
+    bad = batcher.submit("m", {}, 3, texts("bad", do="die once", file=file), alone=True)
+    assert isinstance(error(bad), ModelProcessDied)
+    assert companies(*good) == [["a", "b"], ["a", "b"]]
+
+
+def test_a_step_that_runs_alone_keeps_its_samples_together(batcher: MicroBatcher) -> None:
+    occupy(batcher)
+    other = batcher.submit("m", {}, 4, texts("a"))
+    lone = batcher.submit("m", {}, 4, texts("b", "c"), alone=True)
+    assert companies(other, lone) == [["a"], ["b", "c"]]
+    heavy = texts("d", do="fill memory in company") + texts("e")
+    result = batcher.submit("m", {}, 4, heavy, alone=True).result()
+    assert [each["company"] for each in result.results] == [["d"], ["e"]]
+
+
 def test_a_ticket_with_one_bad_sample_fails_as_a_whole(batcher: MicroBatcher) -> None:
     ticket = batcher.submit("m", {}, 1, [*texts("a"), *texts("b", do="raise"), *texts("c")])
     assert isinstance(error(ticket), PredictionFailed)
@@ -248,29 +269,71 @@ def test_a_model_that_comes_back_fails_nobody(tmp_path: Path) -> None:
         process.close()
 
 
-def test_close_lets_the_short_ones_end_and_interrupts_the_rest(process: ModelProcess) -> None:
+def begin(batcher: MicroBatcher, params: dict[str, Any], name: str) -> Ticket:
+    """A lone sample that the model has begun and told progress of."""
+    ticket = batcher.submit("m", {"stopped": os.devnull, **params}, 1, texts(name))
+    while not ticket.progress:
+        time.sleep(0.005)
+    return ticket
+
+
+@pytest.fixture
+def closing(process: ModelProcess) -> Iterator[MicroBatcher]:
+    """A batcher for tests that close it themselves."""
     batcher = MicroBatcher(process, patience_s=1)
-    short = batcher.submit("m", {"steps": 2, "seconds": 0.1}, 1, texts("a"))
-    long = batcher.submit("m", {"steps": 100, "seconds": 0.1, "stopped": os.devnull}, 1, texts("b"))
-    started = time.monotonic()
-    batcher.close(grace_s=0.8)
-    assert 0.7 < time.monotonic() - started < 1.5
-    assert short.result().results
-    assert isinstance(error(long), StepInterrupted)
+    yield batcher
+    batcher.close()
+    batcher._thread.join(10)
+
+
+def test_close_lets_end_what_ends_in_time(closing: MicroBatcher) -> None:
+    ticket = begin(closing, {"steps": 10, "seconds": 0.05}, "a")
+    closing.close(grace_s=60)
+    assert ticket.result().results
     with pytest.raises(StepInterrupted):
-        batcher.submit("m", {}, 1, texts("c"))
-    batcher._thread.join(5)
+        closing.submit("m", {}, 1, texts("c"))
 
 
-def test_a_second_close_cuts_the_first_short(process: ModelProcess) -> None:
-    batcher = MicroBatcher(process, patience_s=1)
-    batcher.submit("m", {"steps": 100, "seconds": 0.1, "stopped": os.devnull}, 1, texts("b"))
-    first = threading.Thread(target=batcher.close, args=(30,))
+def test_close_interrupts_at_once_what_the_model_has_not_begun(closing: MicroBatcher) -> None:
+    running = begin(closing, {"steps": 20, "seconds": 0.05}, "a")
+    waiting = closing.submit("m", {}, 1, texts("b"))
+    thread = threading.Thread(target=closing.close, args=(60,))
+    thread.start()
+    assert isinstance(error(waiting), StepInterrupted)
+    assert not running.future.done()
+    assert running.result().results
+    thread.join(10)
+
+
+def test_close_does_not_wait_for_what_will_not_end_in_time(closing: MicroBatcher) -> None:
+    ticket = begin(closing, {"steps": 1000, "seconds": 0.1}, "a")  # 100 s
+    thread = threading.Thread(target=closing.close, args=(60,))
+    thread.start()
+    assert isinstance(ticket.future.exception(30), StepInterrupted)
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_close_gives_the_whole_grace_to_what_tells_no_progress(closing: MicroBatcher) -> None:
+    ticket = closing.submit("m", {}, 1, texts("a", do="hang"))
+    while not ticket.begun_at:
+        time.sleep(0.005)
+    started = time.monotonic()
+    closing.close(grace_s=0.8)
+    assert time.monotonic() - started >= 0.8
+    assert isinstance(error(ticket), StepInterrupted)
+
+
+def test_a_second_close_cuts_the_first_short(closing: MicroBatcher) -> None:
+    ticket = closing.submit("m", {}, 1, texts("a", do="hang"))
+    while not ticket.begun_at:
+        time.sleep(0.005)
+    first = threading.Thread(target=closing.close, args=(600,))
     first.start()
-    batcher.close(0)
-    first.join(2)
+    closing.close(0)
+    first.join(30)
     assert not first.is_alive()
-    batcher._thread.join(5)
+    assert isinstance(error(ticket), StepInterrupted)
 
 
 def test_many_threads_get_their_own_results(batcher: MicroBatcher) -> None:

@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 
 
 def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -52,9 +54,25 @@ def test_errors_are_one_line(
     assert word in line
 
 
-def test_a_ledger_that_may_forget_is_refused(servers: object) -> None:
+def test_a_ledger_that_may_forget_is_refused(servers: Any) -> None:
     """The broker's server stands in: it does not fsync every write."""
-    url = servers.settings.broker_url  # type: ignore[attr-defined]
-    done = run("--family", "translator", IMAGEMILL_LEDGER_URL=url)
+    done = run("--family", "translator", IMAGEMILL_LEDGER_URL=servers.settings.broker_url)
     assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1].count("appendfsync everysec") == 1
+    (line,) = done.stderr.splitlines()
+    assert "appendfsync everysec" in line
+
+
+@pytest.mark.parametrize("name", ["ledger_url", "broker_url"])
+def test_a_server_that_drops_keys_when_it_is_full_is_refused(servers: Any, name: str) -> None:
+    urls = {each: getattr(servers.settings, each) for each in ("ledger_url", "broker_url")}
+    with redis.Redis.from_url(urls[name]) as server:
+        server.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            env = {f"IMAGEMILL_{each.upper()}": url for each, url in urls.items()}
+            done = run("--family", "translator", **env)
+        finally:
+            server.config_set("maxmemory-policy", "noeviction")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f"IMAGEMILL_{name.upper()}" in line
+    assert "allkeys-lru" in line

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from shared.errors import (
     ModelProcessDied,
     OutOfMemory,
     PredictionFailed,
+    StepInterrupted,
 )
 from workers.model_process import ROOT, ModelNotReady, ModelProcess, Prediction, visible_device
 from workers.predictor import Batch, Checkpoint
@@ -107,6 +109,38 @@ def test_errors_keep_their_type(process: ModelProcess) -> None:
         run(process, "fill memory in company")
 
 
+@pytest.mark.parametrize("do", ["lose the device", "run out and stumble"])
+def test_out_of_memory_is_told_even_where_it_costs_the_device(
+    process: ModelProcess, do: str
+) -> None:
+    assert process.wait_ready(20)
+    with pytest.raises(OutOfMemory, match="out of memory"):
+        run(process, do)
+    assert process.wait_ready(20)
+    assert run(process).results
+
+
+def test_a_process_without_its_device_takes_no_batch_and_is_replaced(
+    process: ModelProcess,
+) -> None:
+    assert process.wait_ready(20)
+    before = process.pid
+    for _ in range(3):
+        with pytest.raises(OutOfMemory):
+            run(process, "lose the device")
+        with pytest.raises(ModelNotReady):
+            process.submit(Batch("m", {}, 1, [{}]), lambda *_: None)
+        assert process.wait_ready(20)
+    assert process.pid != before
+
+
+def test_a_lost_device_is_a_death(process: ModelProcess) -> None:
+    assert process.wait_ready(20)
+    with pytest.raises(ModelProcessDied, match="exit status 1"):
+        run(process, "stumble")
+    assert process.wait_ready(20)
+
+
 def test_a_hung_process_is_killed_and_comes_back(process: ModelProcess) -> None:
     assert process.wait_ready(20)
     future = process.submit(Batch("m", {}, 1, [{"do": "hang"}]), lambda *_: None)
@@ -144,6 +178,36 @@ def test_a_death_while_loading_is_told_and_tried_again_later() -> None:
     try:
         with pytest.raises(ModelProcessDied, match="SIGABRT while loading"):
             process.wait_ready(20)
+    finally:
+        process.close()
+
+
+def test_a_model_that_cannot_be_loaded_again_is_not_its_jobs_fault(tmp_path: Path) -> None:
+    process = ModelProcess(FAKE, "cpu", [Checkpoint("m", tmp_path, "r1")])
+    try:
+        assert process.wait_ready(20)
+        (tmp_path / "away").touch()
+        process.kill()
+        assert until(lambda: process.error is not None, 60)
+        with pytest.raises(StepInterrupted, match=r"cannot be loaded again: ValueError: away"):
+            process.wait_ready(0)
+        (tmp_path / "away").unlink()
+        assert until(lambda: process.ready, 60)
+        assert process.error is None
+    finally:
+        process.close()
+
+
+def test_a_process_that_cannot_be_started_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    process = ModelProcess(FAKE, "cpu", [Checkpoint("m", Path("m"), "r1")])
+    try:
+        with pytest.raises(ModelNotAvailable, match=r"cannot be started: .*No such file"):
+            process.wait_ready(20)
+        (tmp_path / "missing").mkdir()
+        assert until(lambda: process.ready, 60)
     finally:
         process.close()
 

@@ -1,23 +1,30 @@
 """The life of a step: real batcher and model process, the ledger's and the store's twins."""
 
+import errno
 import hashlib
 import io
 import json
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from shared.contracts import FileRecord, JobStatus, NewJob, Priority, Step, StepStatus, new_id
+from shared.errors import DiskFull, StorageUnavailable, UnexpectedError
 from shared.images import read_recipe
 from shared.settings import Settings
 from shared.testing.ledger import MemoryLedger
 from shared.testing.object_store import MemoryObjectStore
+from workers import step_task
 from workers.batcher import MicroBatcher
 from workers.leases import LeaseKeeper
+from workers.model_process import ModelProcess
+from workers.predictor import Checkpoint
 from workers.step_task import StepRunner, retry_delay_s
 
 QUEUE = "1-interactive.translator.m"
@@ -32,6 +39,7 @@ class World:
         self.ledger = MemoryLedger(self.settings)
         self.store = MemoryObjectStore()
         self.keeper = LeaseKeeper(self.ledger, self.settings)
+        self.stopping = threading.Event()
         self.runner = StepRunner(
             "w",
             self.settings,
@@ -40,6 +48,7 @@ class World:
             batcher,
             self.keeper,
             lambda queue: None,
+            self.stopping,
         )
 
     def submit(
@@ -95,9 +104,20 @@ class World:
 
     def start(self, job_id: str) -> threading.Thread:
         """Run the step in a thread, until the model is at work."""
-        thread = threading.Thread(target=self.runner.run, args=(job_id, 0))
-        thread.start()
+        thread = self._thread(job_id)
         until(lambda: self.ledger.get(job_id).progress > 0)
+        return thread
+
+    def start_without_storage(self, job_id: str) -> threading.Thread:
+        """Run the step in a thread, until it waits for storage."""
+        self.store.down = True
+        thread = self._thread(job_id)
+        until(lambda: self.ledger.get(job_id).progress_message == "waiting for storage")
+        return thread
+
+    def _thread(self, job_id: str) -> threading.Thread:
+        thread = threading.Thread(target=self.runner.run, args=(job_id, 0), daemon=True)
+        thread.start()
         return thread
 
 
@@ -118,6 +138,7 @@ def png(size: tuple[int, int] = (20, 10)) -> bytes:
 def world(batcher: MicroBatcher) -> Iterator[World]:
     world = World(batcher)
     yield world
+    world.stopping.set()
     world.keeper.close()
 
 
@@ -132,7 +153,7 @@ def test_a_step_is_claimed_run_committed_and_leaves_a_manifest(world: World) -> 
     assert (output.revision, output.batch_class) == ("r1", 2)
     manifest = json.loads(world.store.get(f"jobs/{job_id}/manifest.json"))
     assert manifest["status"] == "succeeded"
-    assert world.ledger.ended(0) == []
+    assert world.ledger.unsaved(0) == []
 
 
 def test_a_second_message_runs_nothing(world: World) -> None:
@@ -180,7 +201,67 @@ def test_a_picture_that_cannot_be_read_fails_the_job(world: World) -> None:
     assert (error.code, error.step) == ("invalid_image", "caption")
 
 
-def test_an_absent_store_is_waited_for_at_no_cost_of_an_attempt(world: World) -> None:
+def test_a_result_is_kept_until_storage_takes_it(world: World) -> None:
+    """Longer than a lease, which is kept; and nothing is computed twice."""
+    job_id = world.submit("generate", "diffuser", {"steps": 3}, prompt="a cat", n=2, seed=5)
+    thread = world.start_without_storage(job_id)
+    end = time.monotonic() + 2 * world.settings.lease_s
+    while time.monotonic() < end:
+        world.ledger.reap([])
+        time.sleep(0.05)
+    assert thread.is_alive()
+    world.store.down = False
+    thread.join(20)
+    job = world.ledger.get(job_id)
+    assert (job.status, job.fence, len(job.artifacts)) == (JobStatus.SUCCEEDED, 1, 2)
+
+
+def test_a_picture_is_waited_for(world: World) -> None:
+    file_id = world.upload(png())
+    job_id = world.submit("caption", "captioner", files=(file_id,), image=file_id)
+    thread = world.start_without_storage(job_id)
+    world.store.down = False
+    thread.join(20)
+    job = world.ledger.get(job_id)
+    assert (job.outputs, job.fence) == ({"caption": "RGB 20x10"}, 1)
+
+
+def test_a_cancel_ends_the_wait_for_storage(world: World) -> None:
+    job_id = world.submit("generate", "diffuser", prompt="a cat", n=1, seed=5)
+    thread = world.start_without_storage(job_id)
+    world.ledger.cancel(job_id)
+    thread.join(20)
+    assert world.ledger.get(job_id).status is JobStatus.CANCELED
+
+
+def test_a_deadline_ends_the_wait_for_storage(world: World) -> None:
+    job_id = world.submit("generate", "diffuser", deadline_s=1000, prompt="a cat", n=1, seed=5)
+    thread = world.start_without_storage(job_id)
+    world.ledger.advance(1_000_000)
+    thread.join(20)
+    error = world.ledger.get(job_id).error
+    assert error is not None
+    assert error.code == "deadline_exceeded"
+
+
+@pytest.mark.parametrize("how", ["stopping", "released"])
+def test_a_worker_that_ends_does_not_wait_for_storage(world: World, how: str) -> None:
+    job_id = world.submit("generate", "diffuser", prompt="a cat", n=1, seed=5)
+    thread = world.start_without_storage(job_id)
+    if how == "stopping":
+        world.stopping.set()
+    else:
+        world.keeper.release_all()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert world.ledger.counters()["released"] == 1
+    assert world.ledger.get(job_id).steps[0].status is StepStatus.QUEUED
+
+
+def test_an_absent_store_costs_no_attempt_in_the_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_task, "STORAGE_PATIENCE_S", 0.0)
     file_id = world.upload(png())
     job_id = world.submit("caption", "captioner", files=(file_id,), image=file_id)
     world.store.down = True
@@ -243,6 +324,62 @@ def test_a_step_that_kills_its_model_process_is_poison_in_the_end(world: World) 
     assert world.ledger.get(job_id).steps[0].attempts == 2
 
 
+class FullDisk(MemoryObjectStore):
+    """A store whose client finds no room for its temporary file, so often."""
+
+    times = 3
+
+    def put(
+        self, key: str, data: bytes, media_type: str, metadata: Mapping[str, str] | None = None
+    ) -> None:
+        self.times -= 1
+        if self.times >= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().put(key, data, media_type, metadata)
+
+
+@pytest.mark.parametrize("where", ["model", "worker"])
+def test_a_full_disk_costs_no_attempt(world: World, where: str) -> None:
+    if where == "worker":
+        world.runner._store = world.store = FullDisk()
+    text = "do: fill the disk" if where == "model" else "a cat"
+    job_id = world.submit("generate", "diffuser", prompt=text, n=1, seed=5)
+    for _ in range(3):
+        assert not world.runner.run(job_id, 0)
+        assert world.ledger.get(job_id).steps[0].status is StepStatus.QUEUED
+        world.ledger.advance(4_000)
+        world.ledger.reap([])
+        assert world.ledger.admit("1-interactive.diffuser.m") == []
+        world.ledger.advance(4_000)
+        world.ledger.reap([])
+    if where == "worker":
+        assert world.runner.run(job_id, 0)
+        assert world.ledger.get(job_id).steps[0].attempts == 1
+    assert world.ledger.counters()["retries"] == 3
+
+
+def test_a_model_that_cannot_be_loaded_again_hands_its_steps_back(tmp_path: Path) -> None:
+    checkpoint = Checkpoint("m", tmp_path, "r1")
+    process = ModelProcess("tests.workers.fake_family:Fake", "cpu", [checkpoint])
+    batcher = MicroBatcher(process)
+    world = World(batcher)
+    try:
+        assert process.wait_ready(30)
+        job_id = world.submit(text="hello")
+        (tmp_path / "away").touch()
+        process.kill()
+        until(lambda: not process.ready)
+        world.runner.run(job_id, 0)
+        job = world.ledger.get(job_id)
+        assert (job.status, job.steps[0].status) == (JobStatus.RUNNING, StepStatus.QUEUED)
+        assert world.ledger.counters()["released"] == 1
+        assert process.error is not None
+    finally:
+        world.keeper.close()
+        batcher.close()
+        process.close()
+
+
 def test_a_step_that_raises_fails_at_once(world: World) -> None:
     job_id = world.submit(text="do: raise")
     world.runner.run(job_id, 0)
@@ -282,5 +419,6 @@ def test_a_lease_is_kept_while_the_step_runs(world: World) -> None:
     assert (job.status, job.fence) == (JobStatus.SUCCEEDED, 1)
 
 
-def test_the_pause_before_a_retry_grows() -> None:
-    assert [retry_delay_s(attempt) for attempt in (1, 2, 3)] == [1, 2, 4]
+def test_the_pause_before_a_retry_grows_with_the_attempts_that_count() -> None:
+    assert [retry_delay_s(UnexpectedError(""), attempt) for attempt in (1, 2, 3)] == [1, 2, 4]
+    assert retry_delay_s(DiskFull(""), 1) == retry_delay_s(StorageUnavailable(""), 1) == 5

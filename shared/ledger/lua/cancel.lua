@@ -9,7 +9,10 @@ if phase == 'ended' then
   return 'ok'
 end
 redis.call('HSET', job_key(id), 'cancel', 1)
-if erase_flag then redis.call('HSET', job_key(id), 'erase', 1) end
+if erase_flag then
+  redis.call('HSET', job_key(id), 'erase', 1)
+  forget_request(id)
+end
 if phase == 'leased' then
   set_status(id, 'canceling')
 else

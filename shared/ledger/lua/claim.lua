@@ -22,9 +22,10 @@ if phase == 'delayed' then return {'busy'} end -- the retry timer rings when it 
 if overdue(id) then return {'terminal'} end
 
 local queue = queue_of(id, step)
-local published = tonumber(redis.call('HGET', job_key(id), 'published') or '0')
-if published > tonumber(redis.call('GET', 'claimed:' .. queue) or '0') then
-  redis.call('SET', 'claimed:' .. queue, published)
+-- Which of the step's messages this is cannot be known; the first proves the least to REAP.
+local published_at = tonumber(redis.call('HGET', job_key(id), 'first_published_at') or '0')
+if published_at > tonumber(redis.call('GET', 'claimed:' .. queue) or '0') then
+  redis.call('SET', 'claimed:' .. queue, published_at)
 end
 leave_queue(id, step)
 local fence = redis.call('HINCRBY', job_key(id), 'fence', 1)

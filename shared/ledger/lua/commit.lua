@@ -25,4 +25,5 @@ redis.call('HSET', job_key(id), 'step', following, 'attempt', 0, 'progress', 0, 
   field(following, 'status'), 'queued', field(following, 'queued_at'), now)
 redis.call('SADD', 'queues', queue_of(id, following))
 mark_published(id, following, grace)
+mark_unsaved(id)
 return 'next'

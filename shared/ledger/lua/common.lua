@@ -1,12 +1,13 @@
 -- What every script of the ledger shares; put before each of them.
 --
 -- Keys: job:{id} hash · due zset (every job that has not ended, by its next deadline) ·
--- waiting:{queue} zset (steps whose turn has come, in order of submission) ·
--- published:{queue} zset (steps whose message is in the broker, by publish number) ·
--- claimed:{queue} (the highest publish number claimed) · queues set · jobs:{tenant} and
--- jobs:{tenant}:{status} zsets (for listing) · ended zset (ended jobs whose manifest is not
--- written) · garbage zset (object keys to erase) · file:{id} hash, file:{id}:jobs set ·
--- idempotency:{tenant}:{key} hash · counters hash.
+-- waiting:{queue} zset (steps whose turn has come, in order of submission) · published:{queue} zset
+-- (steps whose message is in the broker, by publish number) · claimed:{queue} (when the youngest
+-- message claimed so far was published) · queues set · jobs:{tenant} and jobs:{tenant}:{status}
+-- zsets (for listing) · unsaved zset (jobs whose manifest is behind, by since when) · expires zset
+-- (`job:{id}` of ended jobs and `file:{id}`, by when they go) · garbage zset (object keys to erase)
+-- · file:{id} hash, file:{id}:jobs set (the unfinished jobs that need it) ·
+-- idempotency:{tenant}:{key} hash · turn:{name} · cursors hash · knows_since · counters hash.
 --
 -- A job's `phase` says who acts next: `waiting` (the admission), `delayed` (the retry timer),
 -- `published` (a worker, when the message arrives), `leased` (the worker that holds it), `ended`.
@@ -18,6 +19,8 @@ local function clock()
 end
 
 local now = clock()
+
+local IDEMPOTENCY_S = 86400 -- how long an Idempotency-Key stands for its job
 
 local function job_key(id) return 'job:' .. id end
 
@@ -69,32 +72,66 @@ local function enqueue(id, step)
   set_due(id, now + WAITING_RECHECK)
 end
 
-local function mark_published(id, step, grace)
+-- `first`: when the step's first message was published, if this is not it.
+local function mark_published(id, step, grace, first)
   local queue = queue_of(id, step)
   local number = redis.call('INCR', 'publish_number')
   redis.call('ZREM', 'waiting:' .. queue, id)
   redis.call('ZADD', 'published:' .. queue, number, id)
-  redis.call('HSET', job_key(id), 'phase', 'published', 'published', number)
+  redis.call('HSET', job_key(id), 'phase', 'published', 'published', number,
+    'published_at', now, 'first_published_at', first or now)
   set_due(id, now + grace)
 end
+
+-- Why it is kept: `knows_since` in upkeep.py.
+local function remember() redis.call('SET', 'knows_since', now, 'NX') end
+
+local function mark_unsaved(id)
+  redis.call('HINCRBY', job_key(id), 'version', 1)
+  redis.call('ZADD', 'unsaved', 'NX', now, id)
+end
+
+-- Let go of the Idempotency-Key: repeating the request of a deleted job makes a new one.
+local function forget_request(id)
+  local tenant, key = get(id, 'tenant', 'idempotency')
+  if key == '' then return end
+  local request = 'idempotency:' .. tenant .. ':' .. key
+  if redis.call('HGET', request, 'job') == id then redis.call('DEL', request) end
+end
+
+local function job_prefix(id) return 'jobs/' .. id .. '/' end
 
 local function erase(id)
   local tenant, status = get(id, 'tenant', 'status')
   redis.call('ZREM', 'jobs:' .. tenant, id)
   redis.call('ZREM', 'jobs:' .. tenant .. ':' .. status, id)
-  redis.call('ZREM', 'ended', id)
+  redis.call('ZREM', 'unsaved', id)
+  redis.call('ZREM', 'expires', job_key(id))
+  forget_request(id)
   redis.call('DEL', job_key(id))
-  redis.call('ZADD', 'garbage', now, 'jobs/' .. id .. '/')
+  redis.call('ZADD', 'garbage', now, job_prefix(id))
+end
+
+-- Forget a file; its bytes are garbage once no unfinished job needs them.
+local function forget_file(id)
+  local record = 'file:' .. id
+  redis.call('ZREM', 'expires', record)
+  if redis.call('SCARD', record .. ':jobs') > 0 then
+    redis.call('HSET', record, 'deleted', 1)
+  else
+    redis.call('ZADD', 'garbage', now, redis.call('HGET', record, 'key'))
+    redis.call('DEL', record)
+  end
 end
 
 -- The one way into a terminal state.
 local function finish(id, status, error_json)
   local step, files, retention, erase_flag =
     get(id, 'step', 'files', 'retention_ms', 'erase')
+  local expires_at = now + retention
   leave_queue(id, step)
   set_status(id, status)
-  redis.call('HSET', job_key(id), 'phase', 'ended', 'finished_at', now,
-    'expires_at', now + retention)
+  redis.call('HSET', job_key(id), 'phase', 'ended', 'finished_at', now, 'expires_at', expires_at)
   redis.call('HDEL', job_key(id), 'worker', 'claim', 'lease_until')
   if error_json then redis.call('HSET', job_key(id), 'error', error_json) end
   local left = tonumber(redis.call('HGET', job_key(id), 'step_count'))
@@ -106,15 +143,12 @@ local function finish(id, status, error_json)
     end
   end
   redis.call('ZREM', 'due', id)
-  redis.call('ZADD', 'ended', now, id)
+  redis.call('ZADD', 'expires', expires_at, job_key(id))
+  mark_unsaved(id)
   count(status)
   for _, file in ipairs(cjson.decode(files)) do
     redis.call('SREM', 'file:' .. file .. ':jobs', id)
-    if redis.call('HGET', 'file:' .. file, 'deleted') and
-       redis.call('SCARD', 'file:' .. file .. ':jobs') == 0 then
-      redis.call('ZADD', 'garbage', now, redis.call('HGET', 'file:' .. file, 'key'))
-      redis.call('DEL', 'file:' .. file)
-    end
+    if redis.call('HGET', 'file:' .. file, 'deleted') then forget_file(file) end
   end
   if erase_flag then erase(id) end
 end

@@ -1,6 +1,8 @@
 -- REAP: deal with what is overdue, at most `limit` jobs a call.
 -- A published step is published again only when its message must be lost: its queue in the
--- broker is empty (`idle` lists such queues), or a message published later was claimed already.
+-- broker is empty (`idle` lists such queues), or a message published later was claimed already:
+-- later by `grace`, since publishers overtake one another, and workers claim in any order what
+-- they have taken.
 -- → {{job id, step, queues as JSON}, …}: to be published again
 local limit, grace, max_attempts = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local idle = {}
@@ -18,14 +20,15 @@ local function lease_expired(id, step)
   enqueue(id, step)
 end
 
-local function message_lost(id, step, published)
+local function message_lost(id, step, published_at)
   local queue = queue_of(id, step)
-  return idle[queue] or tonumber(redis.call('GET', 'claimed:' .. queue) or '0') > published
+  local claimed = tonumber(redis.call('GET', 'claimed:' .. queue) or '0')
+  return idle[queue] or claimed > published_at + grace
 end
 
 for _, id in ipairs(redis.call('ZRANGE', 'due', '-inf', now, 'BYSCORE', 'LIMIT', 0, limit)) do
-  local phase, step, queues, published, lease =
-    get(id, 'phase', 'step', 'queues', 'published', 'lease_until')
+  local phase, step, queues, published_at, first, lease =
+    get(id, 'phase', 'step', 'queues', 'published_at', 'first_published_at', 'lease_until')
   step = tonumber(step)
   if phase == 'leased' then
     -- A live lease is left to its worker, which learns of a passed deadline at its next renewal.
@@ -41,8 +44,8 @@ for _, id in ipairs(redis.call('ZRANGE', 'due', '-inf', now, 'BYSCORE', 'LIMIT',
   elseif phase == 'delayed' then
     enqueue(id, step)
   elseif phase == 'published' then
-    if message_lost(id, step, tonumber(published)) then
-      mark_published(id, step, grace)
+    if message_lost(id, step, tonumber(published_at)) then
+      mark_published(id, step, grace, first)
       table.insert(again, {id, step, queues})
       count('republished')
     else

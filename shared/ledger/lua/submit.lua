@@ -1,12 +1,12 @@
 -- SUBMIT: record a job and put its first step in the queue. Repeating it changes nothing.
 -- → {'created' | 'repeat' | 'conflict' | 'missing', job id or file id}
 local id, tenant, kind, priority, input, metadata, steps, queues, files,
-  deadline_ms, retention_ms, idempotency, body_hash = unpack(ARGV)
+  deadline_ms, retention_ms, key, body_hash = unpack(ARGV)
 
 if redis.call('EXISTS', job_key(id)) == 1 then return {'created', id} end
-if idempotency ~= '' then
-  idempotency = 'idempotency:' .. tenant .. ':' .. idempotency
-  local seen, hash = unpack(redis.call('HMGET', idempotency, 'job', 'hash'))
+local request = 'idempotency:' .. tenant .. ':' .. key
+if key ~= '' then
+  local seen, hash = unpack(redis.call('HMGET', request, 'job', 'hash'))
   if seen then return {hash == body_hash and 'repeat' or 'conflict', seen} end
 end
 for _, file in ipairs(cjson.decode(files)) do
@@ -21,16 +21,19 @@ redis.call('HSET', job_key(id), 'id', id, 'tenant', tenant, 'kind', kind, 'prior
   'input', input, 'metadata', metadata, 'steps', steps, 'queues', queues, 'files', files,
   'step_count', #cjson.decode(steps), 'step', 0, 'seq', seq, 'fence', 0, 'attempt', 0,
   'created_at', now, 'expires_at', now + retention_ms, 'retention_ms', retention_ms,
-  'deadline_at', deadline, field(0, 'queued_at'), now)
+  'deadline_at', deadline, 'idempotency', key, 'body_hash', body_hash,
+  field(0, 'queued_at'), now)
 redis.call('ZADD', 'jobs:' .. tenant, seq, id)
 set_status(id, 'queued')
 for _, file in ipairs(cjson.decode(files)) do
   redis.call('SADD', 'file:' .. file .. ':jobs', id)
 end
-if idempotency ~= '' then
-  redis.call('HSET', idempotency, 'job', id, 'hash', body_hash)
-  redis.call('EXPIRE', idempotency, 86400)
+if key ~= '' then
+  redis.call('HSET', request, 'job', id, 'hash', body_hash)
+  redis.call('EXPIRE', request, IDEMPOTENCY_S)
 end
 enqueue(id, 0)
+mark_unsaved(id)
+remember()
 count('submitted')
 return {'created', id}

@@ -120,7 +120,7 @@ def test_a_deleted_job_is_forgotten_with_what_it_made(
     assert world.ledger.jobs("t").jobs == []
     assert world.ledger.jobs("t", status=JobStatus.CANCELED).jobs == []
     assert world.ledger.garbage() == [f"jobs/{job_id}/"]
-    assert world.ledger.ended(0) == []
+    assert world.ledger.unsaved(0) == []
     assert world.claim(job_id) == Claim("gone")
 
 

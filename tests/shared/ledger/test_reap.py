@@ -90,7 +90,10 @@ def test_a_backlog_is_left_alone_however_long_it_waits(world: World) -> None:
 
 
 def test_a_step_is_published_again_when_claims_have_passed_it(world: World) -> None:
-    lost, taken, behind = (world.publish() for _ in range(3))
+    lost = world.publish()
+    world.advance(PUBLISH_GRACE_MS + 1)
+    taken, behind = world.publish(), world.publish()
+    assert world.ledger.reap([]) == []
     world.claim(taken)
     world.advance(PUBLISH_GRACE_MS)
     assert [p.job_id for p in world.ledger.reap([])] == [lost]
@@ -100,6 +103,27 @@ def test_a_step_is_published_again_when_claims_have_passed_it(world: World) -> N
     world.advance(PUBLISH_GRACE_MS)
     assert world.ledger.reap([]) == []
     assert world.claim(lost).state == "ok"
+
+
+def test_messages_that_overtake_one_another_are_not_lost(world: World) -> None:
+    slow = world.publish()
+    world.advance(PUBLISH_GRACE_MS)  # as long as it may take on its way
+    fast = world.publish()
+    world.claim(fast)
+    for _ in range(5):
+        world.advance(PUBLISH_GRACE_MS)
+        assert world.ledger.reap([]) == []
+    assert world.claim(slow).state == "ok"
+
+
+def test_a_message_that_comes_twice_makes_no_others_look_lost(world: World) -> None:
+    first, *others = (world.publish() for _ in range(3))
+    world.advance(PUBLISH_GRACE_MS)
+    for _ in range(2):
+        assert {p.job_id for p in world.ledger.reap([CAPTIONER])} == {first, *others}
+        world.advance(2 * PUBLISH_GRACE_MS)
+    world.claim(first)  # by whichever of its three messages
+    assert world.ledger.reap([]) == []
 
 
 def test_the_next_link_that_was_lost_with_its_worker_is_published(world: World) -> None:
@@ -227,21 +251,3 @@ def test_what_waits_for_an_absent_model_is_failed(world: World) -> None:
     assert world.job(held).status is JobStatus.RUNNING
     assert world.job(elsewhere).status is JobStatus.QUEUED
     assert world.ledger.fail_unserved(DIFFUSER, "no worker has served it") == 0
-
-
-# Ended jobs
-
-
-def test_ended_jobs_are_listed_until_they_are_settled(world: World) -> None:
-    first = world.finish("captioner")
-    world.advance(3_000)
-    second = world.submit()
-    world.ledger.cancel(second)
-    assert world.ledger.ended(5) == []
-    world.advance(2_000)
-    assert world.ledger.ended(5) == [first]
-    assert world.ledger.ended(0) == [first, second]
-    assert world.ledger.ended(0, limit=1) == [first]
-    world.ledger.settled(first)
-    world.ledger.settled(first)
-    assert world.ledger.ended(0) == [second]

@@ -1,5 +1,7 @@
 """The twin and the real ledger, step by step: whatever is called, both must answer alike."""
 
+import operator
+import os
 from collections.abc import Callable
 from operator import methodcaller
 from typing import Any
@@ -9,12 +11,14 @@ import redis
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
 
-from shared.contracts import JobStatus, Priority
+from shared.contracts import JobRecord, JobStatus, Priority
 from shared.errors import ImagemillError, ModelProcessDied, PredictionFailed, StorageUnavailable
 from shared.ledger import Ledger
 from shared.settings import Settings
@@ -26,7 +30,9 @@ from tests.shared.ledger.world import (
     output,
 )
 
-JOBS = [f"job_{i}" for i in range(5)]
+SCALE = int(os.environ.get("IMAGEMILL_HYPOTHESIS_SCALE", "1"))  # to look longer than usual
+DAY_MS = 86_400_000
+JOBS = [f"job_{i}" for i in range(4)]
 FILES = [f"file_{i}" for i in range(2)]
 CHAINS = [("captioner",), ("captioner", "diffuser"), ("diffuser", "captioner", "diffuser")]
 QUEUES = [
@@ -49,6 +55,10 @@ class LedgerMachine(RuleBasedStateMachine):
     memory: ClockedMemoryLedger
     server: ClockedLedger
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: dict[str, JobRecord] = {}  # as manifests keep them
+
     def both(self, call: Callable[[Ledger], Any]) -> None:
         assert self.answer(self.server, call) == self.answer(self.memory, call)
 
@@ -64,6 +74,21 @@ class LedgerMachine(RuleBasedStateMachine):
         if job is None:
             return 0, 1
         return (job.current, job.fence) if live else (max(job.current - 1, 0), job.fence - 1)
+
+    @initialize(moves=st.lists(st.integers(0, 6), min_size=len(JOBS), max_size=len(JOBS)))
+    def begin(self, moves: list[int]) -> None:
+        """Jobs that are on their way already, so that few steps lead to what is rare."""
+        for file_id in FILES:
+            self.put_file(file_id)
+        for i, job_id in enumerate(JOBS):
+            chain, idempotency = CHAINS[i % len(CHAINS)], (job_id, "1")
+            self.submit(job_id, chain, Priority.INTERACTIVE, None, FILES[i:], idempotency)
+            for move in range(moves[i]):
+                if move % 2:
+                    self.commit(job_id, live=True)
+                else:
+                    self.claim(job_id, live=True, step=0, token="a")
+            self.save(job_id, behind=False)
 
     @rule(
         job_id=jobs,
@@ -133,7 +158,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def delete(self, job_id: str) -> None:
         self.both(lambda ledger: ledger.delete(job_id))
 
-    @rule(ms=st.sampled_from([1, 4_999, 10_000, 60_000, 300_000]))
+    @rule(ms=st.sampled_from([1, 4_999, 10_000, 60_000, 300_000, -60_000, DAY_MS]))
     def advance(self, ms: int) -> None:
         self.memory.advance(ms)
         self.server.advance(ms)
@@ -154,9 +179,57 @@ class LedgerMachine(RuleBasedStateMachine):
     def listing(self, status: JobStatus | None, limit: int, after: str | None) -> None:
         self.both(lambda ledger: ledger.jobs("t", status=status, limit=limit, after=after))
 
-    @rule(job_id=jobs)
-    def settled(self, job_id: str) -> None:
-        self.both(lambda ledger: ledger.settled(job_id))
+    @rule(job_id=jobs, behind=mostly.map(operator.not_))
+    def save(self, job_id: str, behind: bool) -> None:
+        record = self.answer(self.memory, methodcaller("get", job_id))
+        version = 0
+        if isinstance(record, JobRecord):
+            version = record.version - behind
+            self.records[job_id] = record
+        self.both(lambda ledger: ledger.saved(job_id, version))
+
+    @rule(limit=st.sampled_from([1, 100]), later=st.booleans())
+    def expire(self, limit: int, later: bool) -> None:
+        if later:
+            self.advance(7_200_000)
+        self.both(lambda ledger: ledger.expire(limit))
+
+    @precondition(lambda self: self.records)
+    @rule(data=st.data(), erased=mostly, gap=st.sampled_from([0, 1000]))
+    def restore(self, data: st.DataObject, erased: bool, gap: int) -> None:
+        job_id = data.draw(st.sampled_from(sorted(self.records)))
+        record = self.records[job_id]
+        if erased:
+            self.both(methodcaller("delete", job_id))
+            self.both(methodcaller("release", job_id, *self.held(job_id, live=True)))
+            self.both(methodcaller("erased", f"jobs/{job_id}/"))
+        self.both(lambda ledger: ledger.restore(record, record.fence + gap))
+
+    @precondition(lambda self: self.records)
+    @rule(again=st.booleans())
+    def lose_everything(self, again: bool) -> None:
+        self.memory.lose_everything()
+        self.server.lose_everything()
+        if again:
+            for record in self.records.values():
+                self.both(methodcaller("restore", record, record.fence + 1000))
+
+    @rule(file_id=files, age_ms=st.sampled_from([0, 3_599_000]))
+    def restore_file(self, file_id: str, age_ms: int) -> None:
+        uploaded_at = self.memory._state.now - age_ms
+        times = {"created_at": uploaded_at, "expires_at": uploaded_at + 3_600_000}
+        file = new_file(file_id, key=f"files/{file_id}", **times)
+        self.both(lambda ledger: ledger.restore_file(file))
+
+    @rule(name=st.sampled_from("ab"), every_s=st.sampled_from([60, 90]))
+    def take_turn(self, name: str, every_s: float) -> None:
+        self.both(lambda ledger: ledger.take_turn(name, every_s))
+
+    @rule(complete=st.booleans())
+    def knows_since(self, complete: bool) -> None:
+        if complete:
+            self.both(methodcaller("knows_everything"))
+        self.both(methodcaller("knows_since"))
 
     @rule()
     def erased(self) -> None:
@@ -174,7 +247,7 @@ class LedgerMachine(RuleBasedStateMachine):
             *(ledger.queue_position(job) for job in ledger.jobs("t").jobs),
             ledger.queues(),
             ledger.garbage(),
-            ledger.ended(5),
+            ledger.unsaved(5),
             ledger.counters(),
         ]
 
@@ -196,6 +269,10 @@ def test_the_twin_and_the_server_agree(settings: Settings, ledger_client: redis.
     run_state_machine_as_test(
         Machine,
         settings=hypothesis.settings(
-            max_examples=20, stateful_step_count=40, deadline=None, derandomize=True, database=None
+            max_examples=20 * SCALE,
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=True,
+            database=None,
         ),
     )

@@ -1,6 +1,7 @@
 """A ledger under test, in memory or on a real server, with a clock that the test moves."""
 
 import hashlib
+import math
 from collections.abc import Iterator
 from itertools import count
 from typing import Any, Protocol
@@ -9,9 +10,11 @@ import redis
 
 from shared.contracts import FileRecord, JobRecord, NewJob, Priority, Step, StepOutput, new_id
 from shared.ledger import Ledger
+from shared.ledger.inspect import index_errors
 from shared.ledger.records import Claim
 from shared.settings import Settings
 from shared.testing.ledger import MemoryLedger
+from shared.testing.ledger_state import LedgerState
 
 START_MS = 1_800_000_000_000
 CLOCK = "local now = clock()"
@@ -25,21 +28,25 @@ class Clocked(Protocol):
 
     def inconsistencies(self) -> Iterator[str]: ...
 
+    def lose_everything(self) -> None: ...
+
 
 class ClockedMemoryLedger(MemoryLedger):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, clock=lambda: START_MS)
 
     def inconsistencies(self) -> Iterator[str]:
-        unfinished = set()
         for job_id, job in self._state.jobs.items():
             if (job.phase == "ended") != job.status.terminal:
                 yield f"{job_id}: {job.phase}, but {job.status}"
-            if job.phase != "ended":
-                unfinished.add(job_id)
         for file_id, file in self._state.files.items():
-            if not file.jobs <= unfinished:
-                yield f"{file_id}: held by jobs that ended"
+            if file.deleted and not self._state.needed(file_id):
+                yield f"{file_id}: deleted and not needed, but there"
+        if not self._state.unsaved.keys() <= self._state.jobs.keys():
+            yield "unsaved: jobs that are gone"
+
+    def lose_everything(self) -> None:
+        self._state = LedgerState(now=self._state.now)
 
 
 class ClockedRedis(redis.Redis):
@@ -51,67 +58,42 @@ class ClockedRedis(redis.Redis):
 
 
 class ClockedLedger(Ledger):
-    """The real scripts on a real server, by the test's clock."""
+    """The real scripts on a real server, by the test's clock.
+
+    Keys that the server would let expire by its own clock (after whole seconds, all of them) are
+    kept until the test's clock has come so far.
+    """
 
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
         super().__init__(client, settings)
+        self._until: dict[str, int] = {}
         client.set("test_clock", START_MS)
         for name, script in self._scripts.items():
             assert CLOCK in script.script
             self._scripts[name] = client.register_script(script.script.replace(CLOCK, TEST_CLOCK))
 
     def advance(self, ms: int) -> None:
-        self._redis.incrby("test_clock", ms)
         for key in self._redis.scan_iter():
-            left = self._redis.pttl(key)
-            if left > ms:
-                self._redis.pexpire(key, left - ms)
-            elif left > 0:
-                self._redis.delete(key)
+            left_ms = self._redis.pttl(key)
+            if left_ms > 0:
+                self._until[key] = self._now() + math.ceil(left_ms / 1000) * 1000
+                self._redis.persist(key)
+        self._redis.incrby("test_clock", ms)
+        for key in [key for key, until in self._until.items() if until <= self._now()]:
+            self._redis.delete(key)
+            del self._until[key]
+
+    def _now(self) -> int:
+        return int(self._redis.get("test_clock"))
 
     def inconsistencies(self) -> Iterator[str]:
-        return server_inconsistencies(self._redis)
+        return index_errors(self._redis)
 
-
-def server_inconsistencies(client: Any) -> Iterator[str]:
-    """Where the indexes of a real ledger and its jobs disagree."""
-    jobs = {key[4:]: client.hgetall(key) for key in client.scan_iter("job:*")}
-    due = set(client.zrange("due", 0, -1))
-    unfinished = {job_id for job_id, job in jobs.items() if job["phase"] != "ended"}
-    if due != unfinished:
-        yield f"due: {due ^ unfinished} are there without reason, or not there"
-    indexes = {"waiting:": set(), "published:": set(), "jobs:": set()}
-    for prefix, members in indexes.items():
-        for key in client.scan_iter(f"{prefix}*"):
-            members |= {(key, member) for member in client.zrange(key, 0, -1)}
-    wanted = {prefix: set() for prefix in indexes}
-    for job_id, job in jobs.items():
-        phase, status = job["phase"], job["status"]
-        if (phase == "ended") != (status in {"succeeded", "failed", "canceled", "expired"}):
-            yield f"{job_id}: {phase}, but {status}"
-        if (phase == "leased") != ("lease_until" in job) or (phase == "leased") != ("claim" in job):
-            yield f"{job_id}: {phase}, lease until {job.get('lease_until')}"
-        wanted["jobs:"] |= {
-            (f"jobs:{job['tenant']}", job_id),
-            (f"jobs:{job['tenant']}:{status}", job_id),
-        }
-        if f"{phase}:" in wanted:
-            step = Step.model_validate(_plan(job)[int(job["step"])])
-            wanted[f"{phase}:"].add((f"{phase}:{step.queue(Priority(job['priority']))}", job_id))
-    for prefix, members in indexes.items():
-        if members != wanted[prefix]:
-            yield f"{prefix} {members ^ wanted[prefix]} are there without reason, or not there"
-    if not set(client.zrange("ended", 0, -1)) <= jobs.keys() - unfinished:
-        yield "ended: jobs that have not ended"
-    for key in client.scan_iter("file:*:jobs"):
-        if not client.smembers(key) <= unfinished:
-            yield f"{key}: jobs that ended"
-
-
-def _plan(job: dict[str, str]) -> Any:
-    import json
-
-    return json.loads(job["steps"])
+    def lose_everything(self) -> None:
+        now = self._now()
+        self._redis.flushdb()
+        self._until.clear()
+        self._redis.set("test_clock", now)
 
 
 def steps(*families: str) -> tuple[Step, ...]:
@@ -160,6 +142,7 @@ class World:
         self.ledger: Ledger = ledger
         self.advance = ledger.advance
         self.inconsistencies = ledger.inconsistencies
+        self.lose_everything = ledger.lose_everything
         self._tokens = count()
 
     def submit(self, *families: str, **fields: Any) -> str:

@@ -1,0 +1,138 @@
+"""A ledger, a broker and a bucket on real servers, and the commands that look after them."""
+
+import contextlib
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import redis
+from botocore.exceptions import ClientError
+
+from shared.contracts import Artifact, FileRecord, JobRecord, StepOutput
+from shared.file_metadata import object_metadata
+from shared.ledger import Ledger
+from shared.ledger.verify import LATE_MS, Verifier
+from shared.manifest import save
+from shared.object_store import S3ObjectStore
+from shared.queues import admit, broker_app
+from shared.settings import Settings
+from tests.shared.ledger.world import new_file, new_job
+
+ROOT = Path(__file__).resolve().parents[3]
+BUCKET = "ledger-tests"
+RETENTION_MS = 3_600_000
+HOWEVER_YOUNG = -LATE_MS / 1000  # an `orphan_s` with which verify tells every orphan
+
+
+class System:
+    """Everything is empty at first. Jobs are of tenant `t`, workers are played."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings.model_copy(update={"s3_bucket": BUCKET})
+        self.ledger = Ledger.connect(self.settings)
+        self.client = redis.Redis.from_url(settings.ledger_url, decode_responses=True)
+        self.broker = redis.Redis.from_url(settings.broker_url, decode_responses=True)
+        self.app = broker_app(self.settings)
+        self.store = S3ObjectStore(self.settings, retry_s=5)
+        with contextlib.suppress(ClientError):  # it is there
+            self.store._client().create_bucket(Bucket=BUCKET)
+        self.store.delete(entry.key for entry in self.store.list(""))
+        self.lose_redis()
+
+    def lose_redis(self) -> None:
+        self.client.flushdb()
+        self.broker.flushdb()
+
+    def close(self) -> None:
+        self.client.close()
+        self.broker.close()
+
+    # What the service does
+
+    def upload(self, file_id: str = "file_1", data: bytes = b"picture") -> FileRecord:
+        now = int(time.time() * 1000)
+        record = new_file(
+            file_id,
+            key=f"files/t/{file_id}/0a1b2c",
+            bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            created_at=now,
+            expires_at=now + RETENTION_MS,
+        )
+        self.store.put(record.key, data, record.media_type, object_metadata(record))
+        return self.ledger.put_file(record)
+
+    def submit(self, *families: str, **fields: object) -> str:
+        idempotency = fields.pop("idempotency", None)
+        return self.ledger.submit(new_job(*families, **fields), idempotency).job_id
+
+    def publish(self, *families: str, **fields: object) -> str:
+        job_id = self.submit(*families, **fields)
+        assert admit(self.app, self.ledger, [self.queue(job_id)])
+        return job_id
+
+    def queue(self, job_id: str) -> str:
+        job = self.ledger.get(job_id)
+        return job.steps[job.current].step.queue(job.priority)
+
+    def claim(self, job_id: str) -> int:
+        """The fence of the current step's new lease."""
+        job = self.ledger.get(job_id)
+        claim = self.ledger.claim(job_id, job.current, "worker-1", f"token of {job.fence}")
+        assert claim.state == "ok"
+        return claim.fence
+
+    def produce(self, job_id: str, fence: int, data: bytes = b"result") -> StepOutput:
+        """Store what a step made under this fence, not yet committed."""
+        job = self.ledger.get(job_id)
+        key = f"jobs/{job_id}/{job.current}-{job.steps[job.current].step.name}/a{fence}/image.png"
+        self.store.put(key, data, "image/png", {"job-id": job_id})
+        artifact = Artifact(
+            name="image.png",
+            key=key,
+            media_type="image/png",
+            sha256=hashlib.sha256(data).hexdigest(),
+            bytes=len(data),
+        )
+        return StepOutput(outputs={"n": fence}, artifacts=(artifact,), revision="r1")
+
+    def work(self, job_id: str) -> JobRecord:
+        """Take the current step to its end."""
+        fence, current = self.claim(job_id), self.ledger.get(job_id).current
+        self.ledger.commit(job_id, current, fence, self.produce(job_id, fence))
+        return self.ledger.get(job_id)
+
+    def finish(self, *families: str, **fields: object) -> str:
+        job_id = self.publish(*families, **fields)
+        while not self.work(job_id).status.terminal:
+            pass
+        return job_id
+
+    def save_all(self) -> None:
+        """Write every manifest that is behind."""
+        for job_id in self.ledger.unsaved(0):
+            save(self.ledger, self.store, job_id)
+
+    # The commands
+
+    def inconsistencies(self, orphan_s: float = 7200, digests: bool = False) -> Iterator[str]:
+        verifier = Verifier(self.client, self.broker, self.store, orphan_s, digests)
+        return verifier.inconsistencies()
+
+    def command(self, *arguments: str, **settings: object) -> "subprocess.CompletedProcess[str]":
+        """`python -m shared.ledger …` with these settings."""
+        given = self.settings.model_copy(update=settings)
+        names = ("ledger_url", "broker_url", "s3_endpoint", "s3_bucket", "s3_access_key")
+        env = {f"IMAGEMILL_{n.upper()}": str(getattr(given, n)) for n in (*names, "s3_secret_key")}
+        return subprocess.run(
+            [sys.executable, "-m", "shared.ledger", *arguments],
+            cwd=ROOT,
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
