@@ -1,7 +1,7 @@
 # make run    set everything up and run the main job; the result is in out/
 # make up     the whole service in the foreground, until Ctrl-C
 # make test   all tests        make check   format, lints, types, import contracts
-# make faults the whole fault table, some hours; writes docs/reliability.md
+# make faults the whole fault table, about an hour; writes docs/reliability.md
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

@@ -21,8 +21,8 @@ def save(ledger: Ledger, store: ObjectStore, job_id: str) -> None:
     try:
         job = ledger.get(job_id)
     except NotFound:
-        ledger.saved(job_id, 0)
+        ledger.nothing_to_save(job_id)
         return
     text = job.model_dump_json(indent=1)
     store.put(manifest_key(job_id), text.encode(), "application/json")
-    ledger.saved(job_id, job.version)
+    ledger.saved(job)

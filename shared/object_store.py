@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from botocore.handlers import add_expect_header
 
 from shared.errors import NotFound, StorageCorrupt, StorageUnavailable, TooLarge
 from shared.s3_clock import ServerClock
@@ -241,6 +242,9 @@ class S3ObjectStore:
                 max_pool_connections=64,
             ),
         )
+        # With it the client waits for ever, whatever its timeouts, where a connection ends within
+        # the server's "100 Continue".
+        client.meta.events.unregister("before-call.s3", add_expect_header)
         self._clock.follow(client)
         return client
 

@@ -34,10 +34,14 @@ class ServerClock:
         client.meta.events.register_first("choose-signer.s3", self._choose)
 
     def _learn(self, parsed: dict[str, Any], **_: Any) -> None:
-        date = parsed["ResponseMetadata"]["HTTPHeaders"].get("date")
-        if date is None:
+        date = parsed["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+        if not date.endswith(" GMT"):  # none, or of an answer that broke off in its headers
             return
-        offset_s = parsedate_to_datetime(date).timestamp() - time.time()
+        try:
+            shown = parsedate_to_datetime(date)
+        except ValueError:
+            return
+        offset_s = shown.timestamp() - time.time()
         if abs(offset_s - self.offset_s) > TOLERANCE_S:
             self.offset_s = offset_s
         self.seen = True

@@ -45,9 +45,14 @@ class Upkeep(LedgerServer):
             jobs: list[str] = self._redis.zrangebyscore("unsaved", "-inf", horizon, 0, limit)
         return jobs
 
-    def saved(self, job_id: str, version: int) -> None:
-        """SAVED: the manifest with this version was written; an older one is written again."""
-        self._run("saved", job_id, version)
+    def saved(self, job: JobRecord) -> None:
+        """SAVED: this manifest was written. If it is not the newest it is written again; if the
+        job was erased meanwhile, it becomes garbage."""
+        self._run("saved", job.id, job.version, job.created_at)
+
+    def nothing_to_save(self, job_id: str) -> None:
+        """The job is gone, or about to be: it needs no manifest."""
+        self._run("saved", job_id, 0, 0)
 
     # What may go
 

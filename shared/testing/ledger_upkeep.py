@@ -74,7 +74,16 @@ class MemoryUpkeep(Upkeep):
         old = {job_id: at for job_id, at in self._state.unsaved.items() if at <= horizon}
         return _by_time(old)[:limit]
 
-    def saved(self, job_id: str, version: int) -> None:
+    def saved(self, job: JobRecord) -> None:
+        state = self._state
+        if job.id not in state.jobs and (state.knows_since or 0) <= job.created_at:
+            state.garbage[job_folder(job.id)] = state.now
+        self._save(job.id, job.version)
+
+    def nothing_to_save(self, job_id: str) -> None:
+        self._save(job_id, 0)
+
+    def _save(self, job_id: str, version: int) -> None:
         job = self._state.jobs.get(job_id)
         if job is None or job.erase or job.version == version:
             self._state.unsaved.pop(job_id, None)

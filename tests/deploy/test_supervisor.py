@@ -23,7 +23,11 @@ class World:
         self.said = []
         self.pids = []
         self.supervisor = Supervisor(
-            folder, lambda: self.stops, self.said.append, lambda pids: self.pids.append(dict(pids))
+            folder,
+            lambda: self.stops,
+            self.said.append,
+            lambda pids: self.pids.append(dict(pids)),
+            longest_delay_s=0.1,
         )
 
     def part(self, name, script="exec sleep 100", **options):
@@ -83,8 +87,7 @@ def test_a_part_that_dies_is_started_again_and_said_so(world):
     assert "killed by SIGKILL" in world.said[0]
 
 
-def test_pauses_grow_with_every_death(world, monkeypatch):
-    monkeypatch.setattr(module, "LONGEST_DELAY_S", 0.1)
+def test_pauses_grow_with_every_death(world):
     with pytest.raises(PartFailed, match="a does not start"):
         world.start(world.part("a", "exit 3", probe=lambda pid: False), deaths=4)
     pauses = [float(line.split()[-2]) for line in world.said]

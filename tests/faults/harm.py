@@ -71,13 +71,18 @@ class Harm:
         pid = self._cluster.model_pid(name)
         if worker is None or pid is None:
             return None
-        return self._kill("kill -9, model process", worker, lambda: os.kill(pid, signal.SIGKILL))
+        at = time.monotonic()
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        return self._killed("kill -9, model process", worker, at, under_way=True)
 
     def kill_worker(self) -> str | None:
         name, worker = self._busy_worker()
         if worker is None:
             return None
-        return self._kill("kill -9, worker", worker, lambda: self._cluster.kill(name))
+        at = time.monotonic()
+        self._cluster.kill(name)
+        return self._killed("kill -9, worker", worker, at)
 
     def terminate_worker(self) -> str | None:
         name, worker = self._worker()
@@ -151,18 +156,15 @@ class Harm:
         for _ in range(LOOKS):
             name, worker = self._worker()
             with suppress(redis.RedisError):
-                if worker and worker.name in {holder for _, holder, _, _ in self._watch.held()}:
+                if worker and worker.name in {held.worker for held in self._watch.held()}:
                     break
             self._cluster.sleep(0)
         return name, worker
 
-    def _kill(self, what: str, worker: WorkerRecord, kill: Callable[[], None]) -> str:
-        at = time.monotonic()
-        kill()
-
+    def _killed(self, what: str, worker: WorkerRecord, at: float, under_way: bool = False) -> str:
         def noted() -> bool:
             try:
-                self._watch.killed(what, worker, at)
+                self._watch.killed(what, worker, at, under_way)
             except redis.RedisError:
                 return False
             return True

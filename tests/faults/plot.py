@@ -53,7 +53,7 @@ def draw(soak: SoakResult, path: Path) -> None:
 def _binned(soak: SoakResult) -> tuple[list[float], list[int]]:
     """Seconds since the beginning, BIN_S apart, and how many jobs had ended by then."""
     times, done = [0.0], [0]
-    for sample in soak.samples:
+    for sample in soak.watch.samples:
         while sample.at - soak.began >= times[-1] + BIN_S:
             times.append(times[-1] + BIN_S)
             done.append(_ended(sample))

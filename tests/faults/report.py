@@ -74,8 +74,11 @@ class Run:
     @property
     def verdict(self) -> str:
         """The last line: `17/17 rows, 0 lost, 0 doubled`."""
-        found = [*self.results, *([self.soak.total] if self.soak else [])]
-        lost, doubled = sum(r.lost for r in found), sum(r.doubled for r in found)
+        lost = sum(result.lost for result in self.results)
+        doubled = sum(result.doubled for result in self.results)
+        if self.soak:
+            lost += len(self.soak.findings.lost)
+            doubled += len(self.soak.findings.doubled)
         return f"{self.passed}/{ROWS} rows, {lost} lost, {doubled} doubled"
 
 
@@ -111,10 +114,10 @@ def summary(run: Run) -> Iterator[str]:
     """For the terminal: the table, and what else was measured."""
     yield from table(HEADER, map(cells, run.results))
     if run.soak:
-        total = run.soak.total
+        found = run.soak.findings
         yield (
-            f"soak: {total.jobs} jobs, {len(run.soak.faults)} faults, {total.lost} lost, "
-            f"{total.doubled} doubled, slowest recovery {run.soak.slowest_s:.1f} s"
+            f"soak: {found.jobs} jobs, {len(run.soak.faults)} faults, {len(found.lost)} lost, "
+            f"{len(found.doubled)} doubled, slowest recovery {run.soak.slowest_s:.1f} s"
         )
     yield from (f"{m.what}: {m.found} (asked: {m.asked})" for m in run.measures)
 
@@ -138,20 +141,20 @@ def _lines(run: Run, soak: SoakResult) -> Iterator[str]:
 
 
 def _soak(soak: SoakResult) -> Iterator[str]:
-    total, plan = soak.total, soak.plan
+    found, plan = soak.findings, soak.plan
     kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(soak.kinds.items()))
     yield (
         f"{plan.seconds / 60:.0f} minutes with the tiny models, {soak.workers} workers, a lease of "
         f"{plan.lease_s:g} s and a fault every {plan.gap_s[0]:g} to {plan.gap_s[1]:g} s: "
-        f"{total.jobs} jobs ({kinds}), {len(soak.faults)} faults, **{total.lost} lost, "
-        f"{total.doubled} doubled**, {total.extra} extra executions. MAX_ATTEMPTS was "
+        f"{found.jobs} jobs ({kinds}), {len(soak.faults)} faults, **{len(found.lost)} lost, "
+        f"{len(found.doubled)} doubled**, {found.extra} extra executions. MAX_ATTEMPTS was "
         f"{plan.max_attempts}: of so many kills, more than three may hit the same job.\n"
     )
     yield f"![Jobs done and faults over time]({PLOT.as_posix()})\n"
     yield (
-        f"A kill's *recovery* is how long until a step that was held then is held again under a "
-        f"higher fence, or committed; it is counted anew from the end of any other fault that came "
-        "in between, and not timed where that was not over yet. "
+        "A kill's *recovery* is how long until a step that was held then (of a model process: that "
+        "it was at) is held again under a higher fence, or committed; it is counted anew from the "
+        "end of any other fault that came in between, and not timed where that was not over yet. "
         f"The slowest took {soak.slowest_s:.1f} s (asked: ≤ {plan.limit_s:g} s). "
         "*Next commit* is how long until any step was committed after the fault's end.\n"
     )
@@ -159,7 +162,9 @@ def _soak(soak: SoakResult) -> Iterator[str]:
     yield from table(header, soak.by_fault())
     yield ""
     yield "What the ledger counted meanwhile:\n"
-    yield from table(("counter", "value"), ((n, f"{v}") for n, v in sorted(soak.counters.items())))
+    yield from table(
+        ("counter", "value"), ((n, f"{v}") for n, v in sorted(soak.watch.counters.items()))
+    )
 
 
 def _machine() -> Iterator[tuple[str, str]]:

@@ -8,6 +8,8 @@ do: segfault       and other ways to end the process: kill, exit
 do: oom            never enough memory
 do: oom in company too little memory for a batch of more than one
 do: write 20       20 MB of temporary files, left behind
+
+While the file exists that IMAGEMILL_VANISHED names, it cannot be loaded.
 """
 
 import hashlib
@@ -16,6 +18,7 @@ import random
 import signal
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -29,7 +32,8 @@ class Scripted(Predictor):
     """Captioner, translator and diffuser at once: what a family does not need is left out."""
 
     def load(self, checkpoint: Checkpoint) -> None:
-        pass
+        if Path(os.environ.get("IMAGEMILL_VANISHED", "none")).exists():
+            raise OSError("the device is gone")
 
     def predict(self, batch: Batch, monitor: StepMonitor) -> list[dict[str, Any]]:
         steps = batch.params.get("steps", 4)

@@ -3,7 +3,7 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,7 @@ from tests.faults.cluster import Cluster
 from tests.faults.harm import GROUPS, Fault, Harm
 from tests.faults.load import Accepted, Client, Document, Load, every_kind
 from tests.faults.oracle import Findings, Oracle
-from tests.faults.rows import Result
-from tests.faults.watch import Sample, SetBack, Watch
+from tests.faults.watch import Watch
 
 CANCEL_RATE = 0.5  # jobs a second, beside the others
 
@@ -61,19 +60,20 @@ class SoakResult:
     plan: Plan
     workers: int
     began: float
-    total: Result = field(default_factory=lambda: Result(0, "soak"))
-    findings: Findings = field(default_factory=Findings)
-    kinds: Counter[str] = field(default_factory=Counter)
-    faults: list[Fault] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
-    set_back: list[SetBack] = field(default_factory=list)
-    counters: dict[str, int] = field(default_factory=dict)
-    next_commit_s: Callable[[float], float | None] = lambda at: None
+    faults: list[Fault]
+    watch: Watch
+    accepted: list[Accepted]
+    findings: Findings
+
+    @property
+    def kinds(self) -> Counter[str]:
+        """How many jobs there were of each kind."""
+        return Counter(job.document["kind"] for job in self.accepted)
 
     @property
     def slowest_s(self) -> float:
         """The slowest recovery."""
-        return max((step.recovery_s or 0 for step in self.set_back), default=0.0)
+        return max((step.recovery_s or 0 for step in self.watch.set_back), default=0.0)
 
     def by_fault(self) -> Iterator[tuple[str, ...]]:
         """Cells: the fault, how often, steps that were held, slowest recovery, next commit."""
@@ -83,9 +83,9 @@ class SoakResult:
         )
         for name in names:
             done = [fault for fault in self.faults if fault.what == name]
-            held = [step for step in self.set_back if step.what == name]
+            held = [step for step in self.watch.set_back if step.what == name]
             recoveries = [s.recovery_s for s in held if s.recovery_s is not None]
-            commits = [self.next_commit_s(fault.ended) for fault in done]
+            commits = [self.watch.next_commit_s(fault.ended) for fault in done]
             yield (
                 name,
                 f"{len(done)}",
@@ -105,14 +105,14 @@ def soak(cluster: Cluster, plan: Plan, seed: object) -> SoakResult:
     oracle = Oracle(cluster)
     client = Client(cluster.api_url)
     canceler = Canceler(cluster.api_url, chance=random.Random(f"{seed}, cancels"))
-    result = SoakResult(plan, len(cluster.worker_names), time.monotonic())
+    began = time.monotonic()
     with Watch(cluster.redis("ledger")) as watch:
         with (
             Load(client, plan.documents(f"{seed}, jobs"), clients=4, rate=plan.rate),
             Load(canceler, plan.documents(f"{seed}, canceled jobs"), clients=1, rate=CANCEL_RATE),
         ):
             harm = Harm(cluster, watch, chance, plan.pause_s)
-            while time.monotonic() - result.began < plan.seconds:
+            while time.monotonic() - began < plan.seconds:
                 next_at = time.monotonic() + chance.uniform(*plan.gap_s)
                 harm.do_one()
                 cluster.sleep(max(0.0, next_at - time.monotonic()))
@@ -120,14 +120,10 @@ def soak(cluster: Cluster, plan: Plan, seed: object) -> SoakResult:
             cluster.until(lambda: _ready(cluster.api_url), 120, "the API answers")
         cluster.until(oracle.quiet, 300, "quiet")
         cluster.until(lambda: all(map(cluster.record, cluster.worker_names)), 120, "all workers")
-    result.faults, result.samples = harm.done, watch.samples
-    result.set_back, result.counters = watch.set_back, watch.counters
-    result.next_commit_s = watch.next_commit_s
     accepted = client.accepted + canceler.accepted
-    result.findings = oracle.check(accepted)
-    result.total.add(result.findings, result.slowest_s)
-    result.kinds = Counter(job.document["kind"] for job in accepted)
-    return result
+    findings = oracle.check(accepted)
+    workers = len(cluster.worker_names)
+    return SoakResult(plan, workers, began, harm.done, watch, accepted, findings)
 
 
 @dataclass

@@ -5,7 +5,7 @@ import base64
 import httpx
 import pytest
 
-from shared.manifest import manifest_key
+from shared.layout import manifest_key
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import ENVIRONMENT
 from tests.faults.load import generate, png

@@ -25,7 +25,7 @@ def kill_one(cluster):
 
 @pytest.mark.row(16, TITLE)
 def test_a_repeated_request_is_one_job(cluster, row):
-    for trial in row.trials(cluster, short=1, full=6):
+    for trial in row.trials(cluster, short=1, full=5):
         submit = "ledger", cluster.script("submit")
         publish = "broker", b"LPUSH"
         moments = [(*submit, False), (*submit, True), (*publish, True)]
@@ -42,11 +42,12 @@ def test_a_repeated_request_is_one_job(cluster, row):
 
 @pytest.mark.row(16, TITLE)
 def test_random_kills_under_load(cluster, row):
-    for trial in row.trials(cluster, short=1, full=10):
+    for trial in row.trials(cluster, short=1, full=8):
         before = submitted(cluster)
         with trial.load(clients=6, rate=30):
             for _ in range(3 if row.full else 2):
-                trial.wait(0.2, 1.5)
+                await_another(cluster, trial)
+                trial.wait(0, 1)
                 trial.choose(kill_all, kill_one)(cluster)
             trial.healed()
         trial.settle()
@@ -72,6 +73,11 @@ def submit_at(cluster, trial, server, request, after):
             cluster.until(accepted.done, what="a 202")
             accepted.result()
     assert trial.client.refused > refused
+
+
+def await_another(cluster, trial):
+    known = len(trial.accepted)
+    cluster.until(lambda: len(trial.accepted) > known, what="another 202")
 
 
 def submitted(cluster):

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 
@@ -20,6 +20,16 @@ class Sample:
 
     at: float  # time.monotonic()
     counters: dict[str, int]
+
+
+class Held(NamedTuple):
+    """A step, and who holds it; the progress is from 0 to 1."""
+
+    job_id: str
+    worker: str
+    step: int
+    fence: int
+    progress: float
 
 
 @dataclass
@@ -66,27 +76,27 @@ class Watch:
             for step in self._open():
                 step.since = step.since or time.monotonic()
 
-    def killed(self, what: str, worker: WorkerRecord, at: float) -> None:
-        """Something was killed (time.monotonic()): note what the worker held.
+    def killed(self, what: str, worker: WorkerRecord, at: float, under_way: bool) -> None:
+        """Something was killed (time.monotonic()): note what the worker held; `under_way`: only
+        what its model process was at, not what waited for it or was being stored.
 
         Raises redis.RedisError.
         """
         with self._lock:
-            for job_id, holder, step, fence in self.held():
-                if holder == worker.name:
-                    self.set_back.append(SetBack(what, job_id, step, fence, at))
+            self.set_back += [
+                SetBack(what, held.job_id, held.step, held.fence, at)
+                for held in self.held()
+                if held.worker == worker.name and (0 < held.progress < 1 or not under_way)
+            ]
 
-    def held(self) -> Iterator[tuple[str, str, int, int]]:
-        """(job id, worker, step, fence) of every step that is held now.
-
-        Raises redis.RedisError.
-        """
+    def held(self) -> Iterator[Held]:
+        """Every step that is held now. Raises redis.RedisError."""
         for job_id in self._client.zrange("jobs:default:running", 0, -1):
-            phase, worker, step, fence = self._client.hmget(
-                f"job:{job_id}", "phase", "worker", "step", "fence"
+            phase, worker, step, fence, progress = self._client.hmget(
+                f"job:{job_id}", "phase", "worker", "step", "fence", "progress"
             )
             if phase == "leased":
-                yield job_id, worker, int(step), int(fence)
+                yield Held(job_id, worker, int(step), int(fence), float(progress))
 
     @property
     def counters(self) -> dict[str, int]:

@@ -12,8 +12,9 @@ from shared import collector as module
 from shared.collector import ORPHAN_TURN_S, SAVE_AFTER_S, Collector
 from shared.contracts import Artifact, JobRecord, StepOutput
 from shared.errors import NotFound, StorageUnavailable
+from shared.layout import manifest_key
 from shared.ledger import Ledger
-from shared.manifest import manifest_key, save
+from shared.manifest import save
 from shared.object_store import ObjectStore, S3ObjectStore
 from shared.settings import Settings
 from shared.testing.object_store import MemoryObjectStore

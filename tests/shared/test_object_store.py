@@ -14,6 +14,7 @@ from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -21,6 +22,7 @@ from shared.errors import NotFound, StorageCorrupt, StorageUnavailable, TooLarge
 from shared.object_store import S3ObjectStore, disposition
 from shared.settings import Settings
 from shared.testing.object_store import MemoryObjectStore
+from tests.faults.proxy import FaultProxy
 
 DATA = b"picture \x00\xff" * 1000
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -159,6 +161,23 @@ class TestServer:
         store = S3ObjectStore(settings.model_copy(update={"s3_secret_key": "wrong"}), retry_s=0.3)
         with pytest.raises(StorageUnavailable):
             store.put("a", DATA, "image/png")
+
+    @pytest.mark.parametrize("size", [3, 20, 60, 90, 120, 180])
+    def test_an_answer_that_breaks_off_is_no_answer(self, settings, prefix, size):
+        address = urlsplit(settings.s3_endpoint)
+        proxy = FaultProxy((address.hostname, address.port))
+        try:
+            direct = {"s3_endpoint": f"http://127.0.0.1:{proxy.port}"}
+            store = S3ObjectStore(settings.model_copy(update=direct), retry_s=0.3)
+            proxy.truncate("reply", size)
+            with pytest.raises(StorageUnavailable):
+                store.put(prefix + "a", DATA * 1000, "image/png")
+            proxy.heal()
+            store.put(prefix + "a", DATA * 1000, "image/png")
+            assert store.get(prefix + "a") == DATA * 1000
+            assert abs(store.now() - time.time() * 1000) < 60_000
+        finally:
+            proxy.close()
 
     def test_many_threads_share_it(self, store, prefix):
         failures = []

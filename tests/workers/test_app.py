@@ -346,6 +346,21 @@ def test_a_busy_worker_is_not_taken_for_stuck(hall: Hall) -> None:
     assert worker.process.poll() is None
 
 
+def test_a_worker_whose_model_cannot_be_loaded_again_ends_for_its_supervisor(
+    hall: Hall, tmp_path: Path
+) -> None:
+    vanished = tmp_path / "vanished"
+    worker = hall.worker(vanished=vanished, max_attempts=2)
+    vanished.touch()
+    fatal, innocent = hall.submit("do: kill"), hall.submit("hello")
+    assert worker.process.wait(PATIENCE_S) == 70
+    assert {hall.status(job) for job in (fatal, innocent)} <= {JobStatus.QUEUED, JobStatus.RUNNING}
+    vanished.unlink()
+    hall.worker(max_attempts=2)
+    hall.await_success(innocent)
+    assert hall.ledger.get(innocent).steps[0].attempts == 1
+
+
 def test_an_execution_whose_lease_was_lost_is_counted(hall: Hall) -> None:
     first = hall.worker(lease_s=2)
     job = hall.submit("do: sleep 12")

@@ -29,7 +29,7 @@ def client(ledger_client: redis.Redis, settings: Settings) -> redis.Redis:
     world.ledger.commit(chained, 0, fence, output())
     world.ledger.submit(new_job("captioner", id="job_waiting"), ("key", "digest"))
     world.ledger.delete_file("t", "file_used")
-    world.ledger.saved(leased, world.job(leased).version)
+    world.ledger.saved(world.job(leased))
     assert list(index_errors(ledger_client)) == []
     return ledger_client
 

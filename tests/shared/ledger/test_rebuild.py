@@ -6,9 +6,9 @@ import pytest
 
 from shared.contracts import JobStatus
 from shared.errors import NotFound, PredictionFailed
+from shared.layout import manifest_key
 from shared.ledger import verify
 from shared.ledger.rebuild import FENCE_GAP, Rebuilder
-from shared.manifest import manifest_key
 from shared.queues import admit
 from shared.settings import Settings
 from shared.testing.ledger import MemoryLedger
@@ -98,7 +98,7 @@ def test_they_are_queued_in_the_order_of_submission(system: System) -> None:
     positions = [system.ledger.get(job_id).created_at for job_id in ids]
     for i, job_id in enumerate(ids):  # not all in one millisecond
         system.client.hset(f"job:{job_id}", "created_at", positions[0] + i)
-        system.ledger.saved(job_id, 0)
+        system.ledger.saved(system.ledger.get(job_id).model_copy(update={"version": 0}))
     system.save_all()
     system.lose_redis()
     rebuild(system)

@@ -182,11 +182,14 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(job_id=jobs, behind=mostly.map(operator.not_))
     def save(self, job_id: str, behind: bool) -> None:
         record = self.answer(self.memory, methodcaller("get", job_id))
-        version = 0
         if isinstance(record, JobRecord):
-            version = record.version - behind
             self.records[job_id] = record
-        self.both(lambda ledger: ledger.saved(job_id, version))
+            written = record.model_copy(update={"version": record.version - behind})
+            self.both(lambda ledger: ledger.saved(written))
+        elif job_id in self.records and behind:
+            self.both(lambda ledger: ledger.saved(self.records[job_id]))
+        else:
+            self.both(lambda ledger: ledger.nothing_to_save(job_id))
 
     @rule(limit=st.sampled_from([1, 100]), later=st.booleans())
     def expire(self, limit: int, later: bool) -> None:

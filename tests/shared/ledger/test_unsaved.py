@@ -4,13 +4,14 @@ import pytest
 
 from shared.contracts import JobRecord
 from shared.errors import NotFound, StorageUnavailable
-from shared.manifest import manifest_key, save
+from shared.layout import job_folder, manifest_key
+from shared.manifest import save
 from shared.testing.object_store import MemoryObjectStore
 from tests.shared.ledger.world import World, output
 
 
 def saved(world: World, job_id: str) -> None:
-    world.ledger.saved(job_id, world.job(job_id).version)
+    world.ledger.saved(world.job(job_id))
 
 
 @pytest.fixture
@@ -58,10 +59,10 @@ def test_a_later_change_does_not_make_the_wait_shorter(world: World) -> None:
 
 def test_a_job_that_changed_while_it_was_saved_waits_anew(world: World) -> None:
     job_id, fence = world.lease()
-    version = world.job(job_id).version
+    older = world.job(job_id)
     world.advance(5_000)
     world.ledger.commit(job_id, 0, fence, output())
-    world.ledger.saved(job_id, version)
+    world.ledger.saved(older)
     assert world.ledger.unsaved(1) == []
     assert world.ledger.unsaved(0) == [job_id]
     saved(world, job_id)
@@ -73,13 +74,13 @@ def test_of_two_savers_with_different_versions_neither_is_believed(
     world: World, slow_is_told_last: bool
 ) -> None:
     job_id, fence = world.lease()
-    older = world.job(job_id).version
+    older = world.job(job_id)
     world.ledger.commit(job_id, 0, fence, output())
-    newer = world.job(job_id).version
+    newer = world.job(job_id)
     # The slow one's object came last and lies over the newer one, whoever is heard first.
     told = (newer, older) if slow_is_told_last else (older, newer)
-    for version in told:
-        world.ledger.saved(job_id, version)
+    for record in told:
+        world.ledger.saved(record)
     assert world.ledger.unsaved(0) == [job_id]
     saved(world, job_id)
     assert world.ledger.unsaved(0) == []
@@ -93,6 +94,25 @@ def test_the_manifest_is_the_whole_record(world: World, store: MemoryObjectStore
     assert world.ledger.unsaved(0) == []
     save(world.ledger, store, job)
     assert store.get(manifest_key(job)) == text
+
+
+def test_a_manifest_that_comes_after_the_erasure_is_garbage(world: World) -> None:
+    job_id = world.finish()
+    late = world.job(job_id)
+    world.ledger.delete(job_id)
+    for key in world.ledger.garbage():
+        world.ledger.erased(key)
+    world.ledger.nothing_to_save(job_id)
+    assert world.ledger.garbage() == []
+    world.ledger.saved(late)
+    assert world.ledger.garbage() == [job_folder(job_id)]
+
+
+def test_a_manifest_that_comes_after_the_ledger_was_lost_is_kept(world: World) -> None:
+    """A rebuild needs it."""
+    late = world.job(world.finish()).model_copy(update={"id": "job_of_another_life"})
+    world.ledger.saved(late.model_copy(update={"created_at": world.ledger.knows_since() - 1}))
+    assert world.ledger.garbage() == []
 
 
 def test_what_storage_refuses_stays_unsaved(world: World, store: MemoryObjectStore) -> None:

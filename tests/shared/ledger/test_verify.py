@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from deploy.ports import free_ports
+from shared.layout import manifest_key
 from shared.ledger import verify
-from shared.manifest import manifest_key, save
+from shared.manifest import save
 from tests.shared.ledger.system import HOWEVER_YOUNG, System
 
 OLD_MS = 61_000
