@@ -70,10 +70,12 @@ class Collector(Sweeper):
         keys = [key]
         if key.endswith("/"):
             keys = [entry.key for entry in islice(self._store.list(key), ERASED)]
-            # The manifest first: from it, a rebuild of a lost ledger would bring the job back.
-            self._store.delete([manifest_key(_job_id(key))])
+            manifest = manifest_key(_job_id(key))
+            # It goes first: from it, a rebuild of a lost ledger would bring the job back.
+            if manifest in keys or len(keys) == ERASED:
+                keys = [manifest, *(each for each in keys if each != manifest)]
         self._store.delete(keys)
-        if len(keys) == ERASED:
+        if len(keys) >= ERASED:
             return True
         self._ledger.erased(key)
         return False

@@ -97,18 +97,18 @@ class StepRunner:
                     log.info("not claimed", state=claim.state)
                     return False
                 lease.claimed(claim.fence, claim.attempt)
-                outcome = self._attempt(lease)
+                outcome = self._attempt(lease, claim.others_wait)
             log.info("step ended", outcome=outcome, attempt=claim.attempt, fence=claim.fence)
             if outcome in ("succeeded", "failed", "canceled"):
                 self._settle(job_id)
             return outcome in ("next", "already", "succeeded")
 
-    def _attempt(self, lease: Lease) -> Outcome:
+    def _attempt(self, lease: Lease, others_wait: bool) -> Outcome:
         """Run the step and tell the ledger how it went, whatever happened."""
         held = lease.job_id, lease.step, lease.fence
         tell: Callable[[], Outcome]
         try:
-            output = self._execute(lease)
+            output = self._execute(lease, others_wait)
             tell = partial(self._ledger.commit, *held, output)
         except (StepCanceled, StepInterrupted, LeaseLost):
             # Of a lost lease the ledger only learns that there was one execution more.
@@ -124,10 +124,11 @@ class StepRunner:
             tell = partial(self._ledger.fail, *held, known, retry_delay_s(known, lease.attempt))
         return self._persist(tell)
 
-    def _execute(self, lease: Lease) -> StepOutput:
+    def _execute(self, lease: Lease, others_wait: bool) -> StepOutput:
         job = self._ledger.get(lease.job_id)
         step = job.steps[lease.step].step
-        self._admit(step.queue(job.priority))
+        if others_wait:
+            self._admit(step.queue(job.priority))
         kind = kinds()[job.kind]
         stage = kind.stage(kind.Input.model_validate(job.input), step.name)
         samples = self._fetch(lease, stage.samples(step, job.outputs))

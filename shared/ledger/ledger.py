@@ -186,8 +186,8 @@ class Ledger(Upkeep):
             int(self._settings.step_timeout_s * 1000),
         )
         match answer:
-            case ["ok", fence, attempt]:
-                return Claim("ok", fence, attempt)
+            case ["ok", fence, attempt, others_wait]:
+                return Claim("ok", fence, attempt, bool(others_wait))
             case ["stale", unclaimed]:
                 return Claim("stale", next_unclaimed=bool(unclaimed))
             case [state]:

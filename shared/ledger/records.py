@@ -34,7 +34,9 @@ class Submitted:
 
 @dataclass(frozen=True)
 class Claim:
-    """The answer to CLAIM. `fence` and `attempt` are there when `state` is `ok`.
+    """The answer to CLAIM. `fence`, `attempt` and `others_wait` are there when `state` is `ok`.
+
+    `others_wait`: steps wait for the admission to the queue that this one has left.
 
     `next_unclaimed` (of a `stale` one): the step is committed, but the next one is not claimed,
     so its message may have been lost with the worker that was to publish it.
@@ -43,6 +45,7 @@ class Claim:
     state: Literal["ok", "stale", "busy", "terminal", "gone"]
     fence: int = 0
     attempt: int = 0
+    others_wait: bool = False
     next_unclaimed: bool = False
 
 

@@ -202,7 +202,7 @@ class MemoryLedger(MemoryUpkeep, Ledger):
             unclaimed = step + 1 == job.current and job.phase == "published"
             return Claim("stale", next_unclaimed=unclaimed)
         if job.phase == "leased" and (step, token) == (job.current, job.token):
-            return Claim("ok", job.fence, job.attempt)
+            return Claim("ok", job.fence, job.attempt, bool(state.waiting(job.queue)))
         if job.phase in ("leased", "delayed") or step > job.current:
             return Claim("busy")
         if state.overdue(job):
@@ -216,7 +216,7 @@ class MemoryLedger(MemoryUpkeep, Ledger):
         job.step.started_at, job.step.attempts = now, job.attempt
         job.step_deadline = now + int(self._settings.step_timeout_s * 1000)
         self._lease(job)
-        return Claim("ok", job.fence, job.attempt)
+        return Claim("ok", job.fence, job.attempt, bool(state.waiting(job.queue)))
 
     def renew(
         self, job_id: str, step: int, fence: int, progress: float = 0.0, message: str = ""

@@ -76,7 +76,8 @@ class MemoryUpkeep(Upkeep):
 
     def saved(self, job: JobRecord) -> None:
         state = self._state
-        if job.id not in state.jobs and (state.knows_since or 0) <= job.created_at:
+        known = state.knows_since is not None and state.knows_since <= job.created_at
+        if job.id not in state.jobs and known:
             state.garbage[job_folder(job.id)] = state.now
         self._save(job.id, job.version)
 

@@ -1,9 +1,11 @@
 -- CLAIM: take the lease of a step. `token` names this attempt to claim, so that asking again
 -- after a lost answer gives the same lease.
--- → {'ok', fence, attempt} | {'stale', 1 when the next step is still unclaimed} | {'busy'} |
---   {'terminal'} | {'gone'}
+-- → {'ok', fence, attempt, 1 when others wait to be let into the queue} |
+--   {'stale', 1 when the next step is still unclaimed} | {'busy'} | {'terminal'} | {'gone'}
 local id, step, worker, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local lease_ms, step_timeout_ms = tonumber(ARGV[5]), tonumber(ARGV[6])
+
+local function others_wait() return redis.call('EXISTS', 'waiting:' .. queue_of(id, step)) end
 
 local current, phase, claim = get(id, 'step', 'phase', 'claim')
 if not current then return {'gone'} end
@@ -16,7 +18,7 @@ if step ~= current then return {'busy'} end
 if phase == 'leased' then
   if claim ~= token then return {'busy'} end
   local fence, attempt = get(id, 'fence', 'attempt')
-  return {'ok', tonumber(fence), tonumber(attempt)}
+  return {'ok', tonumber(fence), tonumber(attempt), others_wait()}
 end
 if phase == 'delayed' then return {'busy'} end -- the retry timer rings when it is time
 if overdue(id) then return {'terminal'} end
@@ -39,4 +41,4 @@ redis.call('HSET', job_key(id), 'phase', 'leased', 'worker', worker, 'claim', to
 set_status(id, 'running')
 set_due(id, now + lease_ms)
 count('claims')
-return {'ok', fence, attempt}
+return {'ok', fence, attempt, others_wait()}
