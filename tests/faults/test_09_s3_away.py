@@ -40,7 +40,7 @@ def upload(cluster, seed):
 @pytest.mark.row(9, TITLE)
 def test_jobs_wait_and_lose_no_attempt(cluster, row):
     """One outage after the other, without a pause for breath."""
-    for trial in row.trials(cluster, short=1, full=2):
+    for trial in row.trials(cluster, short=1, full=1):
         with trial.load():
             trial.wait(0.5, 2)
             for outage in trial.chance.sample([away, slow, hung], 3):
@@ -63,7 +63,7 @@ def test_jobs_wait_and_lose_no_attempt(cluster, row):
 
 @pytest.mark.row(9, TITLE)
 def test_a_killed_server_comes_back(cluster, row):
-    for trial in row.trials(cluster, short=1, full=5):
+    for trial in row.trials(cluster, short=1, full=4):
         with trial.load():
             trial.wait(0.5, 2)
             pid = cluster.pid("s3")

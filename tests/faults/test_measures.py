@@ -3,6 +3,7 @@
 import random
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import redis
 
@@ -13,7 +14,7 @@ from tests.faults.measure import Footprint, Measure, Submitters, time_of
 
 LEDGER_MS = 1.5  # of the ledger's time for a job of three steps
 GROWTH = 1.15  # of memory, from the second fifth of a run to the last
-RATE = 70.0  # jobs a second
+RATE = 85.0  # jobs a second
 PICTURES = ("first", "second")  # of a blend
 WINDOW_S = 5.0  # jobs older than that survive the loss of ledger and broker
 

@@ -17,7 +17,7 @@ redis.call('HSET', job_key(id), field(step, 'status'), 'succeeded', field(step, 
 redis.call('HDEL', job_key(id), 'worker', 'claim', 'lease_until')
 count('commits')
 local following = tonumber(step) + 1
-if following == tonumber(redis.call('HGET', job_key(id), 'step_count')) then
+if following == plan_of(id).step_count then
   finish(id, 'succeeded', nil)
   return 'succeeded'
 end

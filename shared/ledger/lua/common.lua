@@ -32,22 +32,34 @@ local function get(id, ...)
   return unpack(redis.call('HMGET', job_key(id), ...))
 end
 
-local function queue_of(id, step)
-  return cjson.decode(redis.call('HGET', job_key(id), 'queues'))[step + 1]
+-- What SUBMIT fixed for good; read once a call.
+local plans = {}
+local function plan_of(id)
+  local plan = plans[id]
+  if not plan then
+    local tenant, seq, queues, step_count, deadline_at =
+      get(id, 'tenant', 'seq', 'queues', 'step_count', 'deadline_at')
+    plan = {tenant = tenant, seq = seq, queues = cjson.decode(queues),
+      step_count = tonumber(step_count), deadline_at = tonumber(deadline_at)}
+    plans[id] = plan
+  end
+  return plan
 end
 
+local function queue_of(id, step) return plan_of(id).queues[step + 1] end
+
 local function set_status(id, status)
-  local tenant, seq, old = get(id, 'tenant', 'seq', 'status')
+  local old = redis.call('HGET', job_key(id), 'status')
   if old == status then return end
-  local index = 'jobs:' .. tenant .. ':'
+  local index = 'jobs:' .. plan_of(id).tenant .. ':'
   if old then redis.call('ZREM', index .. old, id) end
-  redis.call('ZADD', index .. status, seq, id)
+  redis.call('ZADD', index .. status, plan_of(id).seq, id)
   redis.call('HSET', job_key(id), 'status', status)
 end
 
 -- The next moment at which the reaper must look, but no later than the job's own deadline.
 local function set_due(id, at)
-  local deadline = tonumber(redis.call('HGET', job_key(id), 'deadline_at') or '0')
+  local deadline = plan_of(id).deadline_at
   if deadline > 0 and deadline < at then at = deadline end
   redis.call('ZADD', 'due', at, id)
 end
@@ -64,9 +76,8 @@ local WAITING_RECHECK = 86400000
 
 local function enqueue(id, step)
   local queue = queue_of(id, step)
-  local seq = redis.call('HGET', job_key(id), 'seq')
   redis.call('SADD', 'queues', queue)
-  redis.call('ZADD', 'waiting:' .. queue, seq, id)
+  redis.call('ZADD', 'waiting:' .. queue, plan_of(id).seq, id)
   redis.call('HSET', job_key(id), 'phase', 'waiting', field(step, 'status'), 'queued')
   redis.call('HDEL', job_key(id), 'worker', 'claim', 'lease_until')
   set_due(id, now + WAITING_RECHECK)
@@ -134,8 +145,7 @@ local function finish(id, status, error_json)
   redis.call('HSET', job_key(id), 'phase', 'ended', 'finished_at', now, 'expires_at', expires_at)
   redis.call('HDEL', job_key(id), 'worker', 'claim', 'lease_until')
   if error_json then redis.call('HSET', job_key(id), 'error', error_json) end
-  local left = tonumber(redis.call('HGET', job_key(id), 'step_count'))
-  for i = tonumber(step), left - 1 do
+  for i = tonumber(step), plan_of(id).step_count - 1 do
     if redis.call('HGET', job_key(id), field(i, 'status')) ~= 'succeeded' then
       local first = i == tonumber(step)
       redis.call('HSET', job_key(id), field(i, 'status'),
@@ -162,10 +172,9 @@ end
 
 -- A deadline that passed: `expired` before the first step, a failure afterwards.
 local function overdue(id)
-  local deadline, started = get(id, 'deadline_at', 'started_at')
-  deadline = tonumber(deadline or '0')
+  local deadline = plan_of(id).deadline_at
   if deadline == 0 or now < deadline then return false end
-  if started then
+  if redis.call('HEXISTS', job_key(id), 'started_at') == 1 then
     fail(id, 'deadline_exceeded', 'the deadline passed while the job ran')
   else
     finish(id, 'expired', nil)
