@@ -69,7 +69,6 @@ class Reaper(Sweeper):
         clock of its own, and no other's clock or memory has to be trusted.
         """
         served = {queue for worker in self._ledger.workers() for queue in worker.queues}
-
         busy = [queue for queue, unclaimed in self._ledger.queues().items() if unclaimed]
         now = time.monotonic()
         known = self._unserved_since if now - self._watched_at < GAP_S else {}

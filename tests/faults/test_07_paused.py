@@ -11,7 +11,7 @@ from tests.faults.measure import Measure
 from tests.faults.proxy import FaultProxy, harm
 
 TITLE = "Redis paused 30 s; half-open TCP"
-PAUSE_S, SHORT_PAUSE_S = 30.0, 2 * LEASE_S
+PAUSE_S, SHORT_PAUSE_S = 30.0, 1.5 * LEASE_S
 RECOVERY_S = 60.0
 WINDOW_S = 3.0
 SHARE = 0.7  # of the rate before the fault; the rest is the noise of a short window

@@ -40,6 +40,7 @@ class World:
         self.store = MemoryObjectStore()
         self.keeper = LeaseKeeper(self.ledger, self.settings)
         self.stopping = threading.Event()
+        self.let_in: list[str] = []  # the queues that others were let into
         self.runner = StepRunner(
             "w",
             self.settings,
@@ -47,7 +48,7 @@ class World:
             self.store,
             batcher,
             self.keeper,
-            lambda queue: None,
+            self.let_in.append,
             self.stopping,
         )
 
@@ -274,6 +275,14 @@ def test_an_absent_store_costs_no_attempt_in_the_end(
     world.store.down = False
     world.runner.run(job_id, 0)
     assert world.ledger.get(job_id).status is JobStatus.SUCCEEDED
+
+
+def test_others_that_wait_are_let_into_its_place(world: World) -> None:
+    world.runner.run(world.submit(), 0)
+    assert world.let_in == []
+    first, *_ = [world.submit() for _ in range(world.settings.admit_per_queue + 1)]
+    world.runner.run(first, 0)
+    assert world.let_in == [QUEUE]
 
 
 def test_a_cancel_stops_the_model(world: World, tmp_path: Any) -> None:

@@ -37,6 +37,15 @@ def test_a_claim_whose_answer_was_lost_is_repeated_with_its_token(world: World) 
     assert world.ledger.counters()["claims"] == 1
 
 
+def test_a_claim_tells_whether_others_wait_for_admission(world: World) -> None:
+    jobs = [world.publish("captioner") for _ in range(3)]
+    waiting = world.submit("captioner")  # the broker's queue is full
+    assert world.ledger.admit(world.queue(waiting)) == []
+    assert world.claim(jobs[0]) == Claim("ok", fence=1, attempt=1, others_wait=True)
+    assert [p.job_id for p in world.ledger.admit(world.queue(waiting))] == [waiting]
+    assert world.claim(jobs[1]) == Claim("ok", fence=1, attempt=1)
+
+
 def test_a_step_may_be_claimed_before_its_admission(world: World) -> None:
     job_id = world.submit()
     assert world.claim(job_id).state == "ok"
