@@ -1,11 +1,11 @@
 """Row 11: the disk for a worker's temporary files is full."""
 
 import pytest
-from tests.faults.small_disk import small_disk
 
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import ENVIRONMENT
 from tests.faults.load import generate
+from tests.faults.small_disk import small_disk
 
 MB = 1_000_000
 
