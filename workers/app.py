@@ -38,6 +38,7 @@ from workers.watchdog import EXIT_STATUS, Watchdog
 
 BATCHES_IN_FLIGHT = 3  # one runs, one is being made ready, one is being stored
 STORE_RETRY_S = 5.0  # the step itself waits longer, and looks in between whether it must stop
+HAND_BACK_S = 1.0  # before a message goes back to the broker, where this one may get it again
 STORING_SHARE = 0.2  # of the grace of a shutdown: for storing what the model has made
 
 log = logs.get(__name__)
@@ -185,10 +186,16 @@ class Worker:
         def step(job_id: str, index: int) -> None:
             reached()
             try:
+                if self._heartbeat and not self._heartbeat.answered:
+                    raise LedgerUnavailable("the ledger has not answered lately")
                 if runner.run(job_id, index):
                     return
-            except StepInterrupted:
-                raise Reject(requeue=True) from None  # not claimed: for another worker
+            except (StepInterrupted, LedgerUnavailable) as error:
+                # Not claimed: for a worker that takes steps, and reaches the ledger. Kept, the
+                # message would be lost; given back at once, it would only go round.
+                log.info("handed back", job_id=job_id, step=index, reason=error.message)
+                self._stopping.wait(HAND_BACK_S)
+                raise Reject(requeue=True) from None
             except ImagemillError as error:
                 log.warning("left to the reaper", job_id=job_id, error=error.message)
             raise Ignore  # ends the chain here; the ledger knows how the job goes on

@@ -53,6 +53,7 @@ T = TypeVar("T")
 
 STORAGE_PATIENCE_S = 600.0  # a result may have cost more than that
 STORAGE_PAUSE_S = 1.0
+LEDGER_PATIENCE_S = 120.0
 WAITING = "waiting for storage"
 OUTAGE_RETRY_S = 5.0  # a full disk or an absent S3 is not over in a second
 
@@ -245,8 +246,9 @@ class StepRunner:
 
     def _persist(self, tell: Callable[[], Outcome]) -> Outcome:
         """Tell the ledger, waiting for it beyond the lease: while it is away nobody else can
-        take the step either."""
-        give_up = time.monotonic() + 2 * self._settings.lease_s
+        take the step either, and where only this worker cannot reach it, it shall count what
+        came too late."""
+        give_up = time.monotonic() + LEDGER_PATIENCE_S
         pause = 0.1
         while True:
             try:

@@ -378,6 +378,19 @@ def test_an_execution_whose_lease_was_lost_is_counted(hall: Hall) -> None:
     assert hall.ledger.counters()["fenced"] == fenced + 1
 
 
+def test_a_worker_that_cannot_reach_the_ledger_hands_its_messages_on(hall: Hall) -> None:
+    deaf = hall.worker()
+    hall.worker()
+    deaf.ledger.pause()
+    until(lambda: deaf.process.pid not in {worker.pid for worker in hall.ledger.workers()})
+    before = hall.ledger.counters()
+    hall.await_success(*(hall.submit(f"text {number}") for number in range(8)))
+    after = hall.ledger.counters()
+    # Its connection to the broker is well, so that half of the messages came to it first.
+    assert after.get("republished", 0) == before.get("republished", 0)
+    assert after["claims"] == before.get("claims", 0) + 8
+
+
 def test_a_worker_alone_reaps(hall: Hall) -> None:
     """Nobody else is there to publish what a killed worker held."""
     killed = hall.worker(lease_s=1)
