@@ -306,6 +306,8 @@ def test_ctrl_c_leaves_the_job_running(service, make, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # What a shell starts in the background ignores it, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not any(request.method == "GET" for request in service.requests):
         time.sleep(0.02)
