@@ -167,19 +167,22 @@ class Load:
 # What is submitted
 
 
-def upload(url: str, seed: int) -> str:
-    """The id of a small picture that was uploaded."""
-    data = base64.b64decode(png(seed).partition(",")[2])
-    answer = httpx.post(f"{url}/v1/files", files={"file": ("picture.png", data)})
-    return str(answer.raise_for_status().json()["id"])
+def upload(url: str, seed: float) -> httpx.Response:
+    """What the service says to a small picture."""
+    return httpx.post(f"{url}/v1/files", files={"file": ("picture.png", picture(seed))}, timeout=60)
 
 
-def png(seed: int = 0, side: int = 24) -> str:
-    """A small picture as a data URI."""
+def picture(seed: float = 0, side: int = 24) -> bytes:
+    """A small PNG."""
     data = io.BytesIO()
     noise = random.Random(seed).randbytes(side * side * 3)
     Image.frombytes("RGB", (side, side), noise).save(data, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
+    return data.getvalue()
+
+
+def png(seed: float = 0) -> str:
+    """The same as a data URI."""
+    return f"data:image/png;base64,{base64.b64encode(picture(seed)).decode()}"
 
 
 def translate(text: str = "a picture", **fields: Any) -> Document:

@@ -1,14 +1,11 @@
 """Row 3: kill -9 between upload and commit."""
 
-import base64
-
-import httpx
 import pytest
 
 from shared.layout import manifest_key
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import ENVIRONMENT
-from tests.faults.load import generate, png
+from tests.faults.load import generate, upload
 
 ORPHAN_S = 3
 
@@ -17,8 +14,8 @@ ORPHAN_S = 3
 def test_one_commit_and_no_orphan(tmp_path, row):
     env = {**ENVIRONMENT, "IMAGEMILL_ORPHAN_S": f"{ORPHAN_S}"}
     with Cluster(tmp_path / "cluster", {"diffuser": 2}, env) as cluster:
-        recorded = {upload(cluster)}
-        for trial in row.trials(cluster, short=1, full=8):
+        recorded = {uploaded(cluster)}
+        for trial in row.trials(cluster, short=1, full=10):
             kills = trial.choose(1, 2) if row.full else 1
             fell = ambush(cluster)
             job = trial.submit(pictures(trial))
@@ -49,13 +46,10 @@ def pictures(trial):
     return {**document, "input": {**document["input"], "n": trial.choose(1, 2, 3)}}
 
 
-def upload(cluster):
+def uploaded(cluster):
     """The key of a picture that no job needs."""
-    data = base64.b64decode(png().partition(",")[2])
-    answer = httpx.post(
-        f"{cluster.api_url}/v1/files", files={"file": ("picture.png", data)}, timeout=30
-    )
-    return cluster.ledger.file_key(answer.raise_for_status().json()["id"])[0]
+    answer = upload(cluster.api_url, seed=0).raise_for_status()
+    return cluster.ledger.file_key(answer.json()["id"])[0]
 
 
 def until_only(cluster, keys):

@@ -1,22 +1,12 @@
 """Row 9: S3 is away, hangs, says SlowDown, or is killed."""
 
-import base64
-
-import httpx
 import pytest
 
-from tests.faults.load import generate, png
+from tests.faults.harm import SLOW_DOWN
+from tests.faults.load import generate, upload
 from tests.faults.proxy import FaultProxy, harm
 
 TITLE = "S3 away for minutes; 503 SlowDown"
-SLOW_DOWN_BODY = (
-    b'<?xml version="1.0" encoding="UTF-8"?>'
-    b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-)
-SLOW_DOWN = (
-    b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nConnection: close\r\n"
-    b"Content-Length: %d\r\n\r\n" % len(SLOW_DOWN_BODY)
-) + SLOW_DOWN_BODY
 
 
 def away(cluster):
@@ -31,16 +21,10 @@ def hung(cluster):
     return cluster.stopped("s3")
 
 
-def upload(cluster, seed):
-    """A new picture's way into the service."""
-    picture = {"file": ("picture.png", base64.b64decode(png(seed).partition(",")[2]))}
-    return httpx.post(f"{cluster.api_url}/v1/files", files=picture, timeout=60)
-
-
 @pytest.mark.row(9, TITLE)
 def test_jobs_wait_and_lose_no_attempt(cluster, row):
     """One outage after the other, without a pause for breath."""
-    for trial in row.trials(cluster, short=1, full=1):
+    for trial in row.trials(cluster, short=1, full=2):
         with trial.load():
             trial.wait(0.5, 2)
             for outage in trial.chance.sample([away, slow, hung], 3):
@@ -48,7 +32,7 @@ def test_jobs_wait_and_lose_no_attempt(cluster, row):
                     # These need no S3 to be accepted, and it to end.
                     for number in range(5):
                         trial.submit(generate(f"in an outage {number}"))
-                    refused = upload(cluster, trial.chance.random())
+                    refused = upload(cluster.api_url, trial.chance.random())
                     assert refused.status_code == 503
                     assert refused.headers["content-type"] == "application/problem+json"
                     assert int(refused.headers["retry-after"]) > 0
@@ -63,7 +47,7 @@ def test_jobs_wait_and_lose_no_attempt(cluster, row):
 
 @pytest.mark.row(9, TITLE)
 def test_a_killed_server_comes_back(cluster, row):
-    for trial in row.trials(cluster, short=1, full=4):
+    for trial in row.trials(cluster, short=1, full=5):
         with trial.load():
             trial.wait(0.5, 2)
             pid = cluster.pid("s3")

@@ -26,7 +26,10 @@ def test_what_a_job_costs_the_ledger(cluster, full, measures):
     with time_of(server) as idle:
         cluster.sleep(20 if full else 2)
     document = blend(steps=1)
-    document["input"] |= {name: upload(cluster.api_url, i) for i, name in enumerate(PICTURES)}
+    document["input"] |= {
+        name: upload(cluster.api_url, number).raise_for_status().json()["id"]
+        for number, name in enumerate(PICTURES)
+    }
     with time_of(server) as busy:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(client.submit, [document] * number))
