@@ -3,15 +3,9 @@
 -- → 'next' | 'succeeded' | 'already' | 'canceled' | 'fenced'
 local id, step, fence, output, grace = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 
-if not holds(id, step, fence) then
-  if redis.call('HGET', job_key(id), field(step, 'fence')) == fence then return 'already' end
-  count('fenced')
-  return 'fenced'
-end
-if redis.call('HGET', job_key(id), 'cancel') then
-  finish(id, 'canceled', nil)
-  return 'canceled'
-end
+if redis.call('HGET', job_key(id), field(step, 'fence')) == fence then return 'already' end
+local refusal = turned_away(id, step, fence)
+if refusal then return refusal end
 redis.call('HSET', job_key(id), field(step, 'status'), 'succeeded', field(step, 'output'), output,
   field(step, 'fence'), fence, field(step, 'finished_at'), now)
 redis.call('HDEL', job_key(id), 'worker', 'claim', 'lease_until')

@@ -187,3 +187,16 @@ local function holds(id, step, fence)
   local current, phase, live = get(id, 'step', 'phase', 'fence')
   return phase == 'leased' and current == step and live == fence
 end
+
+-- What whoever reports a step's end is told instead, if it may not decide the step: `fenced` where
+-- it does not hold it any more, `canceled` where a cancel was asked for, which takes effect now.
+local function turned_away(id, step, fence)
+  if not holds(id, step, fence) then
+    count('fenced')
+    return 'fenced'
+  end
+  if redis.call('HGET', job_key(id), 'cancel') then
+    finish(id, 'canceled', nil)
+    return 'canceled'
+  end
+end

@@ -5,14 +5,8 @@ local id, step, fence, code, message = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[
 local retry, burn = ARGV[6] == '1', ARGV[7] == '1'
 local delay_ms, max_attempts = tonumber(ARGV[8]), tonumber(ARGV[9])
 
-if not holds(id, step, fence) then
-  count('fenced')
-  return 'fenced'
-end
-if redis.call('HGET', job_key(id), 'cancel') then
-  finish(id, 'canceled', nil)
-  return 'canceled'
-end
+local refusal = turned_away(id, step, fence)
+if refusal then return refusal end
 if retry and not burn then redis.call('HINCRBY', job_key(id), 'attempt', -1) end
 local attempt = tonumber(redis.call('HGET', job_key(id), 'attempt'))
 if not retry or attempt >= max_attempts then
