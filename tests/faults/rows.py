@@ -129,6 +129,8 @@ class Trial:
     def settle(self, timeout_s: float = 120.0) -> Findings:
         """Wait until all is quiet, and ask the oracle. Raises AssertionError."""
         self.cluster.until(self._oracle.quiet, timeout_s, f"quiet; due: {self._due()}")
+        # The last thing that was killed may be the API, which the oracle asks.
+        self.cluster.until(self._api_answers, timeout_s, "an answer of the API")
         findings = self._oracle.check(self.client.accepted)
         self._result.add(findings, self._recovery_s())
         assert findings.clean, "\n".join(findings.lines())
@@ -143,6 +145,12 @@ class Trial:
             if job.at <= self._healed_at and not job.erased
         ]
         return max([0.0, *(end / 1000 - healed for end in ends)])
+
+    def _api_answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.cluster.api_url}/healthz", timeout=3).is_success
+        except httpx.HTTPError:
+            return False
 
     def _due(self) -> Any:
         return self.cluster.redis("ledger").zrange("due", 0, 5, withscores=True)
