@@ -8,6 +8,7 @@ from pydantic_core import to_json
 
 from shared.contracts import JobStatus, Priority, StepStatus
 from shared.kind import kinds
+from shared.model_store import ModelState
 
 MAX_METADATA_BYTES = 16 * 1024
 MAX_DEADLINE_S = 30 * 86_400
@@ -129,6 +130,26 @@ class ImageView(ArtifactView):
     seed: int | None
 
 
+class Region(Body):
+    """A piece of text found in a picture."""
+
+    box: list[tuple[float, float]] = Field(
+        description="Its corners (x, y) in pixels, clockwise from the top left one."
+    )
+    text: str
+    confidence: float
+
+
+class Verdict(BaseModel):
+    """What the safety check says of one picture."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    flagged: bool
+    blocked: bool = Field(description="A blocked picture is not stored.")
+
+
 class Outputs(BaseModel):
     """What the steps that have ended left behind."""
 
@@ -137,7 +158,13 @@ class Outputs(BaseModel):
     caption: str | None = None
     translations: dict[str, str] | None = Field(default=None, description="By language.")
     translation: str | list[str] | None = None
+    text: str | None = Field(default=None, description="Of `ocr`: all regions in reading order.")
+    regions: list[Region] | None = None
+    answer: str | None = None
     prompt: str | None = Field(default=None, description="What was drawn.")
+    safety: list[Verdict] | None = Field(
+        default=None, description="One verdict for each picture that was drawn."
+    )
     images: list[ImageView]
     artifacts: list[ArtifactView]
 
@@ -192,7 +219,9 @@ class ModelView(Body):
     family: str
     default: bool = Field(description="Whether the profile takes it when none is named.")
     available: bool = Field(description="Whether a live worker serves it.")
+    state: ModelState = Field(description="Where its files are, as far as the service knows.")
     licence: str
+    download_gb: float = Field(description="What fetching it takes, about.")
     memory_gb: float = Field(description="Device memory in half precision, an estimate.")
     defaults: dict[str, Any]
     languages: Languages | None
@@ -211,6 +240,7 @@ class WorkerView(Body):
     family: str
     device: str
     models: dict[str, str] = Field(description="Name → revision.")
+    held: list[str] = Field(description="The models in its memory now; others load on demand.")
     queues: list[str]
     slots: int
     busy: int

@@ -66,11 +66,13 @@ def _plan(services: Services, body: Body) -> NewJob:
         raise invalid(error, document) from None
     kind = kinds()[request.kind]
     settings = services.settings
-    registry = _registry(services, request.models)
-    choice = ModelChoice(registry, settings.profile, request.models, request.priority)
-    kind.plan(request.input, choice)  # wrong models and languages, before any picture is read
-    files = _files(services, body, kind, request.input)
-    final = kind.seeded(request.input.model_copy(update=files))
+    given = kind.completed(request.input)
+    models = {**kind.preset(given).models, **request.models}
+    registry = _registry(services, models)
+    choice = ModelChoice(registry, settings.profile, models, request.priority)
+    kind.plan(given, choice)  # wrong models and languages, before any picture is read
+    files = _files(services, body, kind, given)
+    final = given.model_copy(update=files)
     return NewJob(
         id=new_id("job"),
         tenant=TENANT,
@@ -109,7 +111,7 @@ def _files(services: Services, body: Body, kind: Kind[Any], given: Any) -> dict[
 def _registry(services: Services, chosen: Mapping[str, str]) -> Registry:
     """The registered models; where another is named, those that live workers serve as well."""
     registry = services.registry
-    if all(registry.get(family, name) for family, name in chosen.items()):
+    if all(registry.choice(family, name) for family, name in chosen.items()):
         return registry
     workers = services.ledger.workers()
     return registry.including((w.family, name) for w in workers for name in w.models)

@@ -211,6 +211,7 @@ class WorkerRecord(Frozen):
     busy: int
     started_at: int
     model_pid: int | None = None
+    held: tuple[str, ...] = ()  # the models in its memory now
 
 
 @dataclass(frozen=True)
@@ -239,11 +240,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class ImageOutput:
-    """A picture that a step produced; stored as PNG with its recipe."""
+    """A picture that a step produced; stored as PNG with its recipe.
+
+    One that a model `drew` passes the safety check first; `unsafe` is what the model's own
+    checker said of it.
+    """
 
     name: str
     image: Any  # PIL.Image.Image, RGB
     seed: int | None = None
+    drew: bool = False
+    unsafe: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,13 @@ class ModelNotAvailable(ImagemillError):
     code = "model_not_available"
 
 
+class HostUnavailable(ModelNotAvailable):
+    """A hosted model does not answer, has no capacity, or its quota is used up for now."""
+
+    retryable = True
+    burns_attempt = False
+
+
 class OutOfMemory(ImagemillError):
     """The device or the host had too little memory for the step, even for one sample alone."""
 
@@ -97,6 +104,12 @@ class PredictionFailed(ImagemillError):
     """The model raised on this item; the same item would raise again."""
 
     code = "prediction_failed"
+
+
+class PromptRejected(ImagemillError):
+    """What was read and edited is no prompt: nothing is left of it, or too much."""
+
+    code = "prompt_rejected"
 
 
 class DeadlineExceeded(ImagemillError):

@@ -11,13 +11,15 @@ import pkgutil
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from shared.contracts import Produced, Sample, Step
-from shared.models import ModelChoice
+from shared.languages import FLORES_200
+from shared.models import ModelChoice, hint
 
 MAX_TEXT = 8_000  # characters of one text field
 MAX_SEED = 2**53 - 11  # a JSON number holds it exactly, and the tenth image's seed too
@@ -27,15 +29,16 @@ class _ImageMark:
     """Marks the fields of an Input that hold an image reference."""
 
 
-ImageRef = Annotated[
+_Reference = Annotated[
     str,
     Field(
         min_length=1,
         description="`file_…`, a `data:image/…;base64,…` URI, or `s3://bucket/key` under an "
         "allowed prefix; in a multipart request, the part of the same name.",
     ),
-    _ImageMark(),
 ]
+ImageRef = Annotated[_Reference, _ImageMark()]
+OptionalImageRef = Annotated[_Reference | None, _ImageMark()]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 Seed = Annotated[
     int,
@@ -46,16 +49,30 @@ Side = Annotated[int, Field(ge=8, le=4096)]
 Steps = Annotated[int, Field(ge=1, le=1000)]
 Guidance = Annotated[float, Field(ge=0, le=50)]
 Strength = Annotated[float, Field(gt=0, le=1)]
+
+
+def _known_language(code: str) -> str:
+    if code not in FLORES_200:
+        raise ValueError(f"no FLORES-200 code{hint(code, FLORES_200)}")
+    return code
+
+
 Language = Annotated[
-    str, Field(pattern=r"^[a-z]{3}_[A-Z][a-z]{3}$", description="A FLORES-200 code.")
+    str,
+    Field(max_length=64, description="A FLORES-200 code, such as `arb_Arab`."),
+    AfterValidator(_known_language),
 ]
 Languages = Annotated[list[Language], Field(max_length=16)]
+OcrLanguages = Annotated[
+    list[Annotated[str, Field(pattern=r"^[a-z_]{2,16}$")]],
+    Field(min_length=1, max_length=8, description="Codes of the OCR model, such as `en`."),
+]
 
 
 class KindInput(BaseModel):
     """Base of every kind's input: unknown fields are refused, types are not coerced."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, serialize_by_alias=True)
 
 
 class Stage(ABC):
@@ -76,6 +93,19 @@ class Stage(ABC):
         """The outputs, from one result per sample and in their order."""
 
 
+@dataclass(frozen=True)
+class Preset:
+    """Named settings of a kind, under those of the request and over the defaults.
+
+    `fields` are values of the input, `models` are by family, and `options` are further
+    parameters of the steps, by family.
+    """
+
+    fields: Mapping[str, Any]
+    models: Mapping[str, str]
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
 InputT = TypeVar("InputT", bound=KindInput)
 
 
@@ -85,6 +115,7 @@ class Kind(ABC, Generic[InputT]):
     name: ClassVar[str]
     summary: ClassVar[str]
     Input: type[InputT]
+    presets: ClassVar[Mapping[str, Preset]] = {}  # an input of such a kind has a `preset`
 
     @abstractmethod
     def stages(self, request: InputT) -> list[Stage]:
@@ -98,11 +129,20 @@ class Kind(ABC, Generic[InputT]):
         """The stage behind the step of this name."""
         return next(stage for stage in self.stages(request) if stage.name == name)
 
-    def seeded(self, request: InputT) -> InputT:
-        """The request with a seed drawn, where the kind takes one and none was given."""
-        if "seed" in type(request).model_fields and getattr(request, "seed", None) is None:
-            return request.model_copy(update={"seed": secrets.randbelow(2**32)})
-        return request
+    def preset(self, request: InputT) -> Preset:
+        """The preset that the request names, or one without any settings."""
+        return self.presets.get(getattr(request, "preset", None) or "", Preset({}, {}))
+
+    def completed(self, request: InputT) -> InputT:
+        """The request with what its preset says of the fields that it leaves open, and with a
+        seed drawn where the kind takes one and none was given."""
+        update = dict(self.preset(request).fields)
+        if "seed" in type(request).model_fields and request.seed is None:  # type: ignore[attr-defined]
+            update["seed"] = secrets.randbelow(2**32)
+        given = request.model_fields_set - ({"seed"} & update.keys())
+        return request.model_copy(
+            update={name: value for name, value in update.items() if name not in given}
+        )
 
     def image_fields(self) -> tuple[str, ...]:
         """The names of the input's fields that hold an image reference."""

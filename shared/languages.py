@@ -1,34 +1,65 @@
-"""Names of languages: FLORES-200 codes, and the ISO 639 names that other models use for them.
+"""Names of languages: FLORES-200 codes, what they mean, and what other models call them.
 
-A FLORES-200 code is an ISO 639-3 language and an ISO 15924 script: `arb_Arab`.
+A FLORES-200 code is an ISO 639-3 language and an ISO 15924 script: `arb_Arab`. The English names
+are those of the FLORES-200 data set (NLLB Team, "No Language Left Behind", 2022).
 """
 
-_CODES = """
-    ace_Arab ace_Latn acm_Arab acq_Arab aeb_Arab afr_Latn ajp_Arab aka_Latn amh_Ethi
-    apc_Arab arb_Arab ars_Arab ary_Arab arz_Arab asm_Beng ast_Latn awa_Deva ayr_Latn
-    azb_Arab azj_Latn bak_Cyrl bam_Latn ban_Latn bel_Cyrl bem_Latn ben_Beng bho_Deva
-    bjn_Arab bjn_Latn bod_Tibt bos_Latn bug_Latn bul_Cyrl cat_Latn ceb_Latn ces_Latn
-    cjk_Latn ckb_Arab crh_Latn cym_Latn dan_Latn deu_Latn dik_Latn dyu_Latn dzo_Tibt
-    ell_Grek eng_Latn epo_Latn est_Latn eus_Latn ewe_Latn fao_Latn pes_Arab fij_Latn
-    fin_Latn fon_Latn fra_Latn fur_Latn fuv_Latn gla_Latn gle_Latn glg_Latn grn_Latn
-    guj_Gujr hat_Latn hau_Latn heb_Hebr hin_Deva hne_Deva hrv_Latn hun_Latn hye_Armn
-    ibo_Latn ilo_Latn ind_Latn isl_Latn ita_Latn jav_Latn jpn_Jpan kab_Latn kac_Latn
-    kam_Latn kan_Knda kas_Arab kas_Deva kat_Geor knc_Arab knc_Latn kaz_Cyrl kbp_Latn
-    kea_Latn khm_Khmr kik_Latn kin_Latn kir_Cyrl kmb_Latn kon_Latn kor_Hang kmr_Latn
-    lao_Laoo lvs_Latn lij_Latn lim_Latn lin_Latn lit_Latn lmo_Latn ltg_Latn ltz_Latn
-    lua_Latn lug_Latn luo_Latn lus_Latn mag_Deva mai_Deva mal_Mlym mar_Deva min_Latn
-    mkd_Cyrl plt_Latn mlt_Latn mni_Beng khk_Cyrl mos_Latn mri_Latn zsm_Latn mya_Mymr
-    nld_Latn nno_Latn nob_Latn npi_Deva nso_Latn nus_Latn nya_Latn oci_Latn gaz_Latn
-    ory_Orya pag_Latn pan_Guru pap_Latn pol_Latn por_Latn prs_Arab pbt_Arab quy_Latn
-    ron_Latn run_Latn rus_Cyrl sag_Latn san_Deva sat_Beng scn_Latn shn_Mymr sin_Sinh
-    slk_Latn slv_Latn smo_Latn sna_Latn snd_Arab som_Latn sot_Latn spa_Latn als_Latn
-    srd_Latn srp_Cyrl ssw_Latn sun_Latn swe_Latn swh_Latn szl_Latn tam_Taml tat_Cyrl
-    tel_Telu tgk_Cyrl tgl_Latn tha_Thai tir_Ethi taq_Latn taq_Tfng tpi_Latn tsn_Latn
-    tso_Latn tuk_Latn tum_Latn tur_Latn twi_Latn tzm_Tfng uig_Arab ukr_Cyrl umb_Latn
-    urd_Arab uzn_Latn vec_Latn vie_Latn war_Latn wol_Latn xho_Latn ydd_Hebr yor_Latn
-    yue_Hant zho_Hans zho_Hant zul_Latn
+from collections.abc import Iterable
+from difflib import SequenceMatcher
+
+_LANGUAGES = """
+    ace_Arab Acehnese (Arabic script); ace_Latn Acehnese (Latin script);
+    acm_Arab Mesopotamian Arabic; acq_Arab Ta'izzi-Adeni Arabic; aeb_Arab Tunisian Arabic;
+    afr_Latn Afrikaans; ajp_Arab South Levantine Arabic; aka_Latn Akan; amh_Ethi Amharic;
+    apc_Arab North Levantine Arabic; arb_Arab Modern Standard Arabic; ars_Arab Najdi Arabic;
+    ary_Arab Moroccan Arabic; arz_Arab Egyptian Arabic; asm_Beng Assamese; ast_Latn Asturian;
+    awa_Deva Awadhi; ayr_Latn Central Aymara; azb_Arab South Azerbaijani;
+    azj_Latn North Azerbaijani; bak_Cyrl Bashkir; bam_Latn Bambara; ban_Latn Balinese;
+    bel_Cyrl Belarusian; bem_Latn Bemba; ben_Beng Bengali; bho_Deva Bhojpuri;
+    bjn_Arab Banjar (Arabic script); bjn_Latn Banjar (Latin script); bod_Tibt Standard Tibetan;
+    bos_Latn Bosnian; bug_Latn Buginese; bul_Cyrl Bulgarian; cat_Latn Catalan; ceb_Latn Cebuano;
+    ces_Latn Czech; cjk_Latn Chokwe; ckb_Arab Central Kurdish; crh_Latn Crimean Tatar;
+    cym_Latn Welsh; dan_Latn Danish; deu_Latn German; dik_Latn Southwestern Dinka; dyu_Latn Dyula;
+    dzo_Tibt Dzongkha; ell_Grek Greek; eng_Latn English; epo_Latn Esperanto; est_Latn Estonian;
+    eus_Latn Basque; ewe_Latn Ewe; fao_Latn Faroese; pes_Arab Western Persian; fij_Latn Fijian;
+    fin_Latn Finnish; fon_Latn Fon; fra_Latn French; fur_Latn Friulian; fuv_Latn Nigerian Fulfulde;
+    gla_Latn Scottish Gaelic; gle_Latn Irish; glg_Latn Galician; grn_Latn Guarani;
+    guj_Gujr Gujarati; hat_Latn Haitian Creole; hau_Latn Hausa; heb_Hebr Hebrew; hin_Deva Hindi;
+    hne_Deva Chhattisgarhi; hrv_Latn Croatian; hun_Latn Hungarian; hye_Armn Armenian; ibo_Latn Igbo;
+    ilo_Latn Ilocano; ind_Latn Indonesian; isl_Latn Icelandic; ita_Latn Italian; jav_Latn Javanese;
+    jpn_Jpan Japanese; kab_Latn Kabyle; kac_Latn Jingpho; kam_Latn Kamba; kan_Knda Kannada;
+    kas_Arab Kashmiri (Arabic script); kas_Deva Kashmiri (Devanagari script); kat_Geor Georgian;
+    knc_Arab Central Kanuri (Arabic script); knc_Latn Central Kanuri (Latin script);
+    kaz_Cyrl Kazakh; kbp_Latn Kabiyè; kea_Latn Kabuverdianu; khm_Khmr Khmer; kik_Latn Kikuyu;
+    kin_Latn Kinyarwanda; kir_Cyrl Kyrgyz; kmb_Latn Kimbundu; kon_Latn Kikongo; kor_Hang Korean;
+    kmr_Latn Northern Kurdish; lao_Laoo Lao; lvs_Latn Standard Latvian; lij_Latn Ligurian;
+    lim_Latn Limburgish; lin_Latn Lingala; lit_Latn Lithuanian; lmo_Latn Lombard;
+    ltg_Latn Latgalian; ltz_Latn Luxembourgish; lua_Latn Luba-Kasai; lug_Latn Ganda; luo_Latn Luo;
+    lus_Latn Mizo; mag_Deva Magahi; mai_Deva Maithili; mal_Mlym Malayalam; mar_Deva Marathi;
+    min_Latn Minangkabau; mkd_Cyrl Macedonian; plt_Latn Plateau Malagasy; mlt_Latn Maltese;
+    mni_Beng Meitei; khk_Cyrl Halh Mongolian; mos_Latn Mossi; mri_Latn Maori;
+    zsm_Latn Standard Malay; mya_Mymr Burmese; nld_Latn Dutch; nno_Latn Norwegian Nynorsk;
+    nob_Latn Norwegian Bokmål; npi_Deva Nepali; nso_Latn Northern Sotho; nus_Latn Nuer;
+    nya_Latn Nyanja; oci_Latn Occitan; gaz_Latn West Central Oromo; ory_Orya Odia;
+    pag_Latn Pangasinan; pan_Guru Eastern Panjabi; pap_Latn Papiamento; pol_Latn Polish;
+    por_Latn Portuguese; prs_Arab Dari; pbt_Arab Southern Pashto; quy_Latn Ayacucho Quechua;
+    ron_Latn Romanian; run_Latn Rundi; rus_Cyrl Russian; sag_Latn Sango; san_Deva Sanskrit;
+    sat_Beng Santali; scn_Latn Sicilian; shn_Mymr Shan; sin_Sinh Sinhala; slk_Latn Slovak;
+    slv_Latn Slovenian; smo_Latn Samoan; sna_Latn Shona; snd_Arab Sindhi; som_Latn Somali;
+    sot_Latn Southern Sotho; spa_Latn Spanish; als_Latn Tosk Albanian; srd_Latn Sardinian;
+    srp_Cyrl Serbian; ssw_Latn Swati; sun_Latn Sundanese; swe_Latn Swedish; swh_Latn Swahili;
+    szl_Latn Silesian; tam_Taml Tamil; tat_Cyrl Tatar; tel_Telu Telugu; tgk_Cyrl Tajik;
+    tgl_Latn Tagalog; tha_Thai Thai; tir_Ethi Tigrinya; taq_Latn Tamasheq (Latin script);
+    taq_Tfng Tamasheq (Tifinagh script); tpi_Latn Tok Pisin; tsn_Latn Tswana; tso_Latn Tsonga;
+    tuk_Latn Turkmen; tum_Latn Tumbuka; tur_Latn Turkish; twi_Latn Twi;
+    tzm_Tfng Central Atlas Tamazight; uig_Arab Uyghur; ukr_Cyrl Ukrainian; umb_Latn Umbundu;
+    urd_Arab Urdu; uzn_Latn Northern Uzbek; vec_Latn Venetian; vie_Latn Vietnamese; war_Latn Waray;
+    wol_Latn Wolof; xho_Latn Xhosa; ydd_Hebr Eastern Yiddish; yor_Latn Yoruba; yue_Hant Yue Chinese;
+    zho_Hans Simplified Chinese; zho_Hant Traditional Chinese; zul_Latn Zulu
 """
-FLORES_200 = tuple(_CODES.split())
+_ENGLISH = dict(entry.split(maxsplit=1) for entry in _LANGUAGES.split(";"))
+_ENGLISH = {code: " ".join(name.split()) for code, name in _ENGLISH.items()}
+FLORES_200 = tuple(_ENGLISH)
 """The 202 codes that the NLLB-200 models read and write."""
 
 _MACROLANGUAGES = """
@@ -72,3 +103,64 @@ def names(flores: str) -> tuple[str, ...]:
     candidates = [flores, *_SCRIPTS.get(flores, ()), language, _TWO_LETTERS.get(language)]
     candidates += [macro, _TWO_LETTERS.get(macro or "")]
     return tuple(dict.fromkeys(name for name in candidates if name))
+
+
+def english_name(code: str) -> str:
+    """What a FLORES-200 code means. Raises KeyError for any other code.
+
+    >>> english_name("arb_Arab")
+    'Modern Standard Arabic'
+    """
+    return _ENGLISH[code]
+
+
+_STANDARD = {"arb", "azj", "kmr", "nob", "pes", "zho", "zsm"}
+"""The languages that a macrolanguage's name means, where its members have no such name."""
+
+_ALIASES = """
+    alb:als arm:hye baq:eus bur:mya cantonese:yue castilian:spa chi:zho cmn:zho cze:ces dut:nld
+    farsi:pes fil:tgl filipino:tgl flemish:nld fre:fra geo:kat ger:deu gre:ell ice:isl in:ind
+    iw:heb ji:ydd mac:mkd mandarin:zho mao:mri may:zsm per:pes punjabi:pan rum:ron slo:slk
+    tib:bod wel:cym
+"""
+_ALIAS = dict(pair.split(":") for pair in _ALIASES.split())
+"""Everyday names, the bibliographic codes of ISO 639-2 and withdrawn ones → ISO 639-3."""
+
+_ALIKE = 0.75  # of difflib's ratio: from here on two spellings are taken for one word
+
+
+def nearest(code: str, known: Iterable[str], n: int = 3) -> list[str]:
+    """The codes of `known`, at most n and best first, that somebody who wrote `code` may mean.
+
+    `code` may be another standard's (`ar`, `zh-TW`), have the wrong script, be misspelt, or be
+    the language's English name. Empty where nothing is like it.
+
+    >>> nearest("arabic", ["eng_Latn", "arb_Arab", "fra_Latn"])
+    ['arb_Arab']
+    """
+    asked = code.strip().lower().replace("-", "_")
+    scores = {each: _likeness(asked, each) for each in known}
+    least = 1.0 if max(scores.values(), default=0) >= 1 else _ALIKE
+    good = [each for each, score in scores.items() if score >= least]
+    standard = {each: each.partition("_")[0] in _STANDARD for each in good}
+    return sorted(good, key=lambda each: (-scores[each], not standard[each]))[:n]
+
+
+def _likeness(asked: str, code: str) -> float:
+    """How much a word in lower case looks like a name of the language: 1 where it is one, more
+    where it is a code for it, 0 where it is nothing like it."""
+    called = {name.lower() for name in names(code)}
+    if "_" in asked and asked in called:
+        return 4.0
+    language, _, script = asked.partition("_")
+    language = _ALIAS.get(language, language)
+    if language in called:
+        macro = _MACRO.get(code.partition("_")[0], "")
+        inherited = language in (macro, _TWO_LETTERS.get(macro))
+        same_script = bool(script) and code.lower().endswith(script)
+        return 2.0 + same_script - 0.5 * inherited
+    name = _ENGLISH.get(code, "").lower()
+    spellings = [name, *name.partition("(")[0].split()]
+    if asked in spellings:
+        return 1.0
+    return max(SequenceMatcher(None, asked, word).ratio() for word in spellings)

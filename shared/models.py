@@ -5,7 +5,7 @@ same form, such as checkpoint folders of one's own.
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from pydantic import Field, ValidationError, field_validator
 
 from shared.contracts import Frozen, Priority, Step
 from shared.errors import InvalidRequest, SettingsError
-from shared.languages import FLORES_200
+from shared.languages import FLORES_200, nearest
 
 REGISTRY_FILE = Path(__file__).with_name("models.toml")
+LORA = "lora"  # the registry's section of adapters, which no worker hosts
 LANGUAGE_SETS = {"flores-200": FLORES_200}
 
 
@@ -35,13 +36,22 @@ class Model(Frozen):
     repo: str | None = None
     revision: str = "main"  # what a pull resolves to a commit
     path: str | None = None
+    package: str | None = None  # the Python package that brings or runs it
+    weights: str | None = None  # the module that fetches the package's weights
+    stages: tuple[str, ...] = ()  # of a cascade: what comes after the first, as repo or path
+    instead_of: str | None = None  # the family in whose place a job may name it
+    base: str | None = None  # the architecture of a diffuser, or that a LoRA was trained on
+    takes: tuple[str, ...] | None = None  # parameters of a step; None: all
+    settings: dict[str, Any] = Field(default_factory=dict)  # for the family's loader
     licence: str = "unknown"
+    download_gb: float = 0.0  # what a pull fetches
     memory_gb: float = 0.0  # an estimate
     batch_class: BatchClasses = BatchClasses()
     defaults: dict[str, Any] = Field(default_factory=dict)
     kinds: dict[str, dict[str, Any]] = Field(default_factory=dict)
     sources: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()  # that an OCR reads, by its own codes
 
     @field_validator("sources", "targets")
     @classmethod
@@ -99,7 +109,19 @@ class Registry:
 
     @cached_property
     def families(self) -> frozenset[str]:
-        return frozenset(family for family, _ in self.models)
+        """The families that workers host."""
+        return frozenset(family for family, _ in self.models) - {LORA}
+
+    def choice(self, family: str, name: str) -> Model | None:
+        """What a job means by this name: a model of the family, or one that stands for it."""
+        return self.get(family, name) or next(
+            (
+                model
+                for model in self.models.values()
+                if model.instead_of == family and model.name == name
+            ),
+            None,
+        )
 
 
 class ModelChoice:
@@ -115,7 +137,7 @@ class ModelChoice:
         for family, name in chosen.items():
             if family not in registry.families:
                 raise InvalidRequest.at(f"/models/{family}", "no such family")
-            if registry.get(family, name) is None:
+            if registry.choice(family, name) is None:
                 raise InvalidRequest.at(f"/models/{family}", f"no such model: {name}")
         self._registry = registry
         self._names = {**registry.profile(profile), **chosen}
@@ -123,20 +145,34 @@ class ModelChoice:
 
     def model(self, family: str) -> Model:
         """The model of a family. Raises InvalidRequest where none is chosen and none default."""
-        model = self._registry.get(family, self._names.get(family, ""))
+        model = self._registry.choice(family, self._names.get(family, ""))
         if model is None:
             raise InvalidRequest.at(f"/models/{family}", "the profile has no default; name one")
         return model
 
-    def step(self, name: str, family: str, kind: str = "", **params: Any) -> Step:
-        """A step with the model's defaults under the given parameters (None = left open)."""
+    def step(
+        self,
+        name: str,
+        family: str,
+        kind: str = "",
+        fallback: Mapping[str, Any] | None = None,
+        **params: Any,
+    ) -> Step:
+        """A step with the given parameters (None = left open), over the model's defaults, over
+        the fallback. Raises InvalidRequest for a parameter that the model does not take."""
         model = self.model(family)
         given = {key: value for key, value in params.items() if value is not None}
+        defaults = {**(fallback or {}), **model.defaults, **model.kinds.get(kind, {})}
+        if model.takes is not None:
+            for key in given:
+                if key not in model.takes:
+                    raise InvalidRequest.at(f"/input/{key}", f"{model.name} takes no {key}")
+            defaults = {key: value for key, value in defaults.items() if key in model.takes}
         return Step(
             name=name,
-            family=family,
+            family=model.family,
             model=model.name,
-            params={**model.defaults, **model.kinds.get(kind, {}), **given},
+            params={**defaults, **given},
             batch_class=getattr(model.batch_class, self._priority),
         )
 
@@ -148,7 +184,31 @@ class ModelChoice:
         """Raises InvalidRequest where the family's model does not write this language."""
         self._check(family, self.model(family).targets, language, pointer)
 
-    def _check(self, family: str, languages: tuple[str, ...], language: str, pointer: str) -> None:
-        if languages and language not in languages:
+    def check_language(self, family: str, language: str, pointer: str) -> None:
+        """Raises InvalidRequest where the family's model does not know this language."""
+        self._check(family, self.model(family).languages, language, pointer)
+
+    def check_loras(self, names: Sequence[str]) -> None:
+        """Raises InvalidRequest where one is unknown, or made for another architecture."""
+        for index, name in enumerate(names):
+            pointer = f"/input/loras/{index}/name"
+            lora, diffuser = self._registry.get(LORA, name), self.model("diffuser")
+            if lora is None:
+                raise InvalidRequest.at(pointer, f"no such LoRA: {name}")
+            if lora.base and diffuser.base and lora.base != diffuser.base:
+                raise InvalidRequest.at(
+                    pointer, f"{name} is made for {lora.base}, and {diffuser.name} is not"
+                )
+
+    def _check(self, family: str, known: tuple[str, ...], language: str, pointer: str) -> None:
+        if known and language not in known:
             name = self.model(family).name
-            raise InvalidRequest.at(pointer, f"{name} does not know the language {language}")
+            raise InvalidRequest.at(
+                pointer, f"{name} does not know the language {language}{hint(language, known)}"
+            )
+
+
+def hint(language: str, known: Sequence[str]) -> str:
+    """The end of a sentence that refuses a language: those that were perhaps meant."""
+    near = nearest(language, known)
+    return f"; the nearest: {', '.join(near)}" if near else ""

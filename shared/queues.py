@@ -5,7 +5,7 @@ as a Celery chain of immutable signatures `(job id, step index)`, dispatched by 
 publisher needs no worker code.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,10 +32,16 @@ class BrokerUnavailable(ImagemillError):
     retryable = True
 
 
-def broker_app(settings: Settings, socket_timeout_s: float = 10.0) -> Celery:
+def broker_app(
+    settings: Settings,
+    socket_timeout_s: float = 10.0,
+    queue_order: str | Callable[[], Any] = "sorted",
+) -> Celery:
     """A Celery app on BROKER_URL; connects to nothing yet.
 
     `socket_timeout_s`: when a server that accepts but does not answer is given up.
+    `queue_order`: in which a consumer takes from its queues, as kombu names it or makes it
+    (`kombu.utils.scheduling`).
     """
     app = Celery("imagemill", broker=settings.broker_url, set_as_current=False)
     app.conf.update(
@@ -56,7 +62,7 @@ def broker_app(settings: Settings, socket_timeout_s: float = 10.0) -> Celery:
         broker_connection_timeout=2,
         broker_transport_options={
             "visibility_timeout": VISIBILITY_TIMEOUT_S,
-            "queue_order_strategy": "sorted",  # interactive queues sort before bulk ones
+            "queue_order_strategy": queue_order,  # interactive queues sort before bulk ones
             "socket_timeout": socket_timeout_s,
             "socket_connect_timeout": 2,
             "socket_keepalive": True,

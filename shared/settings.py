@@ -38,10 +38,13 @@ class Settings(BaseSettings):
     s3_region: str = "us-east-1"
     models_dir: Path = Path("~/.local/share/imagemill/models")
     profile: str = "tiny"
+    memory_gb: float = Field(default=0, ge=0)  # of a worker's models; 0: by its device
     auth: Literal["off"] = "off"
     max_upload_mb: int = Field(default=64, ge=1)
     max_pixels: int = Field(default=100_000_000, ge=1)
     url_inputs: Literal["off"] = "off"
+    safety: Literal["off", "flag", "block"] = "flag"
+    safety_threshold: float = Field(default=0.8, ge=0, le=1)  # from this score on
     retention_days: float = Field(default=7, gt=0)
     lease_s: float = Field(default=60, ge=0.5)
     max_attempts: int = Field(default=3, ge=1)

@@ -2,7 +2,7 @@
 
 python -m workers --family diffuser --device cuda:0 --models sd15,sdxl
 python -m workers models pull sd15
-python -m workers models pull --profile sd15
+python -m workers models pull --profile standard
 """
 
 import argparse
@@ -37,6 +37,9 @@ def parser() -> argparse.ArgumentParser:
     )
     pull.add_argument("names", nargs="*", metavar="NAME")
     pull.add_argument("--profile", help="every model of this profile")
+    pull.add_argument(
+        "--languages", type=names, default=["en"], help="of an OCR that has weights for each: en,ar"
+    )
     pull.add_argument("--update", action="store_true", help="resolve the newest commit again")
     return top
 
@@ -45,7 +48,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.command == "models":
         from workers.pull import pull
 
-        pull(arguments.names, arguments.profile, settings.models_dir, update=arguments.update)
+        pull(
+            arguments.names,
+            arguments.profile,
+            settings.models_dir,
+            update=arguments.update,
+            languages=arguments.languages,
+        )
         return 0
     from workers.app import run_worker
 

@@ -8,7 +8,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from celery.apps.worker import Worker as CeleryWorker
@@ -32,6 +33,8 @@ from workers.heartbeat import Heartbeat
 from workers.leases import LeaseKeeper
 from workers.model_files import checkpoint, resolve_model
 from workers.model_process import ModelProcess
+from workers.predictor import Checkpoint
+from workers.queue_order import HeldFirst
 from workers.shutdown import Shutdown
 from workers.step_task import StepRunner
 from workers.watchdog import EXIT_STATUS, Watchdog
@@ -72,13 +75,8 @@ class Worker:
 
         Raises SettingsError and ModelNotAvailable before anything is started.
         """
-        registry = Registry.load(settings.models_dir)
-        default = registry.profile(settings.profile).get(family)
-        if not names and default is None:
-            raise ModelNotAvailable(f"the profile has no {family}; name a model with --models")
-        names = names or [str(default)]
-        self._models = [resolve_model(registry, family, name) for name in names]
-        self._checkpoints = [checkpoint(model, settings.models_dir) for model in self._models]
+        served = served_models(family, names, settings)
+        self._checkpoints = [checkpoint for _, checkpoint in served]
         self._settings = settings
         self._family = family
         self._predictor = predictor or family
@@ -86,14 +84,10 @@ class Worker:
         self._revisions = {each.model: each.revision for each in self._checkpoints}
         self._name = f"{family}@{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self._started_at = time.time_ns() // 1_000_000
-        self._queues = sorted(
-            queue_name(family, model.name, priority)
-            for model in self._models
-            for priority in Priority
-        )
-        self._slots = BATCHES_IN_FLIGHT * max(_largest_batch(model) for model in self._models)
+        self._queues = sorted(self._queues_of(self._revisions))
+        self._slots = BATCHES_IN_FLIGHT * max(_largest_batch(model) for model, _ in served)
         self._ledger = Ledger.connect(settings)
-        self._app = broker_app(settings)
+        self._app = broker_app(settings, queue_order=partial(HeldFirst, self._preferred))
         self._heartbeat: Heartbeat | None = None
         self._stopping = threading.Event()
 
@@ -111,6 +105,7 @@ class Worker:
             self._device,
             self._checkpoints,
             on_lost=lambda: shutdown.at_once(EXIT_STATUS),
+            memory_gb=self._settings.memory_gb,
         )
         self._batcher = MicroBatcher(self._process)
         self._keeper = LeaseKeeper(self._ledger, self._settings)
@@ -229,6 +224,15 @@ class Worker:
         if self._heartbeat:
             self._heartbeat.close()
 
+    def _preferred(self) -> set[str]:
+        """The queues of the models in memory."""
+        return self._queues_of(self._process.held)
+
+    def _queues_of(self, models: Iterable[str]) -> set[str]:
+        return {
+            queue_name(self._family, model, priority) for model in models for priority in Priority
+        }
+
     def _describe(self) -> WorkerRecord:
         return WorkerRecord(
             name=self._name,
@@ -242,7 +246,38 @@ class Worker:
             busy=self._keeper.held,
             started_at=self._started_at,
             model_pid=self._process.pid,
+            held=tuple(sorted(self._process.held)),
         )
+
+
+def served_models(
+    family: str, names: Sequence[str], settings: Settings
+) -> list[tuple[Model, Checkpoint]]:
+    """What a worker serves, the first to be loaded first: the models named; or the profile's and
+    every other one of the family whose files are on this machine.
+
+    Raises SettingsError; ModelNotAvailable where a named one is not here, or none at all.
+    """
+    registry = Registry.load(settings.models_dir)
+    default = registry.profile(settings.profile).get(family)
+    known = sorted(name for each, name in registry.models if each == family and name != default)
+    served: list[tuple[Model, Checkpoint]] = []
+    missing: list[ModelNotAvailable] = []
+    for name in names or ([default] if default else []) + known:
+        try:
+            model = resolve_model(registry, family, name)
+            served.append((model, checkpoint(model, settings.models_dir, registry)))
+        except ModelNotAvailable as error:
+            if names:
+                raise
+            if name == default:
+                log.warning("the profile's model is not served", error=error.message)
+            missing.append(error)
+    if served:
+        return served
+    if missing:
+        raise missing[0]
+    raise ModelNotAvailable(f"the profile has no {family}; name a model with --models")
 
 
 def _largest_batch(model: Model) -> int:

@@ -26,12 +26,14 @@ from shared.errors import (
 )
 from workers.model_process import ModelNotReady, ModelProcess, Prediction
 from workers.predictor import Batch
+from workers.queue_order import SWITCH_S
 
 log = logs.get(__name__)
 
 TICK_S = 0.1  # how often deadlines are looked at
 LINGER_S = {True: 0.02, False: 0.1}  # interactive or not: the wait for company in a batch
 PATIENCE_S = 10.0  # for a model to stop at its next step, before its process is killed
+LOAD_LIMIT_S = 1800.0  # for a model to load, which nothing interrupts, before the same
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,19 @@ class Ticket:
 class MicroBatcher:
     """Groups samples for one model process. Every method may be called from any thread."""
 
-    def __init__(self, process: ModelProcess, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        process: ModelProcess,
+        patience_s: float = PATIENCE_S,
+        switch_s: float = SWITCH_S,
+        load_limit_s: float = LOAD_LIMIT_S,
+    ) -> None:
         self._process = process
         self._patience_s = patience_s
+        self._switch_s = switch_s
+        self._load_limit_s = load_limit_s
+        self._switched_at = 0.0  # time.monotonic(), when a model was loaded last
+        self._died_loading = ""  # the model whose load, the last one, ended the process
         self._numbers = itertools.count()
         self._changed = threading.Condition(threading.RLock())
         self._tickets: set[Ticket] = set()  # without a result
@@ -203,17 +215,60 @@ class MicroBatcher:
             with self._changed:
                 if self._closed and not self._tickets:
                     return
-                group = self._next() if ready else []
+                first = self._first() if ready else None
+                held = first is not None and first.ticket.model in self._process.held
+                group = self._group(first) if first and held else []
                 self._running = group
-            if group:
+            if first and not held:
+                self._hold(first.ticket.model)
+            elif group:
                 self._run(group)
 
-    def _next(self) -> list[_Sample]:
-        """The batch whose turn it is, taken from those waiting; empty: look again."""
+    def _first(self) -> _Sample | None:
+        """The sample whose turn it is: the oldest of the most urgent, or the oldest of those
+        whose model is in memory. They go first for `switch_s`, counted from when the other one
+        came or, where models take turns, from when theirs was loaded."""
         if not self._waiting:
             self._changed.wait(TICK_S)
-            return []
+            return None
         first = min(self._waiting, key=lambda sample: sample.rank)
+        held = self._process.held
+        if time.monotonic() - max(first.since, self._switched_at) >= self._switch_s:
+            return first
+        preferred = (
+            sample
+            for sample in self._waiting
+            if sample.ticket.model in held and sample.ticket.interactive == first.ticket.interactive
+        )
+        return min(preferred, key=lambda sample: sample.rank, default=first)
+
+    def _hold(self, model: str) -> None:
+        """Have a model loaded. Until then its tickets have not begun, and may go.
+
+        They fail where that is not possible: after two deaths, for one may be an accident.
+        """
+        limit = time.monotonic() + self._load_limit_s
+        try:
+            future = self._process.hold(model)
+            while not wait([future], TICK_S).done:
+                self._expire()
+                if time.monotonic() >= limit:
+                    log.warning("the model does not load: its process is killed", model=model)
+                    self._process.kill()
+            future.result()
+        except ModelNotReady:  # it died while idle
+            return
+            self._died_loading = ""
+        except ModelProcessDied as error:
+            if self._died_loading == model:
+                self._fail_model(model, error)
+            self._died_loading = model
+        except ImagemillError as error:
+            self._fail_model(model, error)
+        self._switched_at = time.monotonic()
+
+    def _group(self, first: _Sample) -> list[_Sample]:
+        """The batch of a sample, taken from those waiting; empty: look again."""
         same = [sample for sample in self._waiting if sample.key == first.key]
         group = sorted(same, key=lambda sample: sample.rank)[: first.size]
         linger = first.since + LINGER_S[first.ticket.interactive] - time.monotonic()
@@ -281,8 +336,12 @@ class MicroBatcher:
             for ticket in {sample.ticket for sample in wanted}:
                 ticket.run_ms += prediction.run_ms
             for sample in wanted:
-                ticket = sample.ticket
-                ticket.results[sample.place] = prediction.results[group.index(sample)]
+                ticket, result = sample.ticket, prediction.results[group.index(sample)]
+                if isinstance(result, ImagemillError):
+                    self._fail([ticket], result)
+                if ticket not in self._tickets:
+                    continue
+                ticket.results[sample.place] = result
                 ticket.batch_class = min(ticket.batch_class, sample.size)
                 ticket.missing -= 1
                 sample.progress = 1.0
@@ -320,6 +379,10 @@ class MicroBatcher:
             now = time.monotonic()
             late = [each for each in self._tickets if each.deadline and each.deadline <= now]
             self._fail(late, DeadlineExceeded("the time for this step is over"))
+
+    def _fail_model(self, model: str, error: ImagemillError) -> None:
+        with self._changed:
+            self._fail([each for each in self._tickets if each.model == model], error)
 
     def _fail(self, tickets: Sequence[Ticket], error: ImagemillError) -> None:
         """Give tickets their error and forget their samples; stop the batch if it has no other."""

@@ -5,21 +5,33 @@ The pipe's end is the order to stop: whichever side loses the other ends its par
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from shared.errors import ImagemillError
-from workers.predictor import Batch, Checkpoint
+from workers.predictor import Batch, Checkpoint, Result
 
 # To the model process
 
 
 @dataclass(frozen=True)
 class Load:
-    """The first order: load these models."""
+    """The first order: these models may be named; load the `first` one.
+
+    `memory_gb` is what they may use together, 0 the default for the device.
+    """
 
     family: str
     device: str
     checkpoints: Sequence[Checkpoint]
+    first: str
+    memory_gb: float = 0.0
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Have a model loaded; `number` names the order in its answer, Done or Failed."""
+
+    number: int
+    model: str
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,10 @@ class Predict:
 
     number: int
     batch: Batch
+
+    @property
+    def model(self) -> str:
+        return self.batch.model
 
 
 @dataclass(frozen=True)
@@ -41,13 +57,16 @@ class Cancel:
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """Every model is loaded."""
+class Held:
+    """The models in memory have changed to these. The first one of these events says that the
+    process takes orders."""
+
+    models: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class LoadFailed:
-    """A model could not be loaded; the process ends."""
+    """The first model could not be loaded; the process ends."""
 
     error: ImagemillError
 
@@ -64,20 +83,20 @@ class Progress:
 
 @dataclass(frozen=True)
 class Done:
-    """One result per sample in their order; none where the batch was canceled."""
+    """One result per sample in their order; none where the batch was canceled, or for Hold."""
 
     number: int
-    results: list[dict[str, Any]]
+    results: Sequence[Result]
     run_ms: int
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The batch raised; `ending`: and the process ends, for its device is lost."""
+    """The batch, or the load, raised; `ending`: and the process ends, its device being lost."""
 
     number: int
     error: ImagemillError
     ending: bool = False
 
 
-FromModel = Loaded | LoadFailed | Progress | Done | Failed
+FromModel = Held | LoadFailed | Progress | Done | Failed

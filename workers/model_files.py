@@ -1,85 +1,12 @@
-"""Where a model's files are, and which state of them is loaded.
+"""What a worker loads: a model of the registry, or a folder, as a checkpoint."""
 
-MODELS_DIR holds `hub/ORG--NAME/COMMIT/`, one folder per pulled repository and commit, and
-`models.lock.json`, which says the commit of each and the digest of every file.
-"""
-
-import fcntl
-import hashlib
-import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import importlib.metadata
 from pathlib import Path
 
-from pydantic import Field, ValidationError
-
-from shared.contracts import Frozen
-from shared.errors import ModelNotAvailable, SettingsError
-from shared.models import Model, Registry
+from shared.errors import ModelNotAvailable
+from shared.model_store import Lock, folder, folder_digest, lock_key, parts
+from shared.models import LORA, Model, Registry
 from workers.predictor import Checkpoint
-
-CHECKPOINTS = Path(__file__).with_name("checkpoints")
-LOCK_FILE = "models.lock.json"
-
-
-class LockedFile(Frozen):
-    """A file as it was pulled; `size` in bytes."""
-
-    sha256: str
-    size: int
-
-
-class LockedModel(Frozen):
-    """A repository at one commit; `files` by their path within it."""
-
-    commit: str
-    files: dict[str, LockedFile]
-
-
-class Lock(Frozen):
-    """`models.lock.json`; `models` by `repository@revision`."""
-
-    models: dict[str, LockedModel] = Field(default_factory=dict)
-
-    @classmethod
-    def read(cls, models_dir: Path) -> "Lock":
-        """The lock, empty where nothing was pulled. Raises SettingsError where it is damaged."""
-        file = models_dir / LOCK_FILE
-        if not file.is_file():
-            return cls()
-        try:
-            return cls.model_validate_json(file.read_bytes())
-        except ValidationError as error:
-            raise SettingsError(f"{file}: {error}") from None
-
-    def write(self, models_dir: Path) -> None:
-        """Replace the file in one move: a reader sees the old or the new one."""
-        draft = models_dir / f".{LOCK_FILE}.{os.getpid()}"
-        text = json.dumps(self.model_dump(), indent=1, sort_keys=True)
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(models_dir / LOCK_FILE)
-
-
-@contextmanager
-def exclusive(models_dir: Path) -> Iterator[None]:
-    """Hold MODELS_DIR against other pulls; waits for theirs to end."""
-    models_dir.mkdir(parents=True, exist_ok=True)
-    with (models_dir / f".{LOCK_FILE}.held").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def lock_key(model: Model) -> str:
-    return f"{model.repo}@{model.revision}"
-
-
-def pulled_folder(model: Model, commit: str, models_dir: Path) -> Path:
-    assert model.repo
-    return models_dir / "hub" / model.repo.replace("/", "--") / commit
 
 
 def resolve_model(registry: Registry, family: str, name: str) -> Model:
@@ -96,38 +23,44 @@ def resolve_model(registry: Registry, family: str, name: str) -> Model:
     raise ModelNotAvailable(f"{name} is no folder and no {family}; there are: {known}")
 
 
-def checkpoint(model: Model, models_dir: Path) -> Checkpoint:
-    """The files to load. Raises ModelNotAvailable with the command that fetches them."""
-    if model.repo is None:
-        folder = CHECKPOINTS / (model.path or model.name)  # an absolute path stands for itself
-        if not folder.is_dir():
-            raise ModelNotAvailable(f"{model.family} {model.name}: there is no folder {folder}")
-        return Checkpoint(model.name, folder, folder_digest(folder))
-    fetch = f"python -m workers models pull {model.name}"
-    locked = Lock.read(models_dir).models.get(lock_key(model))
-    if locked is None:
-        raise ModelNotAvailable(f"{model.family} {model.name} is not here; fetch it with: {fetch}")
-    folder = pulled_folder(model, locked.commit, models_dir)
-    for name, file in locked.files.items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != file.size:
-            raise ModelNotAvailable(f"{path} is missing or damaged; mend it with: {fetch}")
-    return Checkpoint(model.name, folder, locked.commit)
+def checkpoint(model: Model, models_dir: Path, registry: Registry | None = None) -> Checkpoint:
+    """The files to load, with the LoRAs of the registry that are here and may fit.
 
-
-def folder_digest(folder: Path) -> str:
-    """`sha256:` and 16 hex digits over a folder's sorted file names and bytes.
-
-    Hidden files and folders do not count.
+    Raises ModelNotAvailable with the command that fetches what is missing.
     """
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).as_posix()):
-        name = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") for part in name.parts):
-            digest.update(name.as_posix().encode() + b"\0" + bytes.fromhex(file_sha256(path)))
-    return f"sha256:{digest.hexdigest()[:16]}"
+    lock = Lock.read(models_dir)
+    folders = [folder(part, models_dir, lock) for part in parts(model)]
+    return Checkpoint(
+        model.name,
+        folders[0],
+        _revision(model, folders, lock),
+        parts=tuple(folders[1:]),
+        settings=model.settings,
+        adapters=adapters(registry, model, models_dir, lock) if registry else {},
+        memory_gb=model.memory_gb,
+    )
 
 
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def adapters(registry: Registry, model: Model, models_dir: Path, lock: Lock) -> dict[str, Path]:
+    """The folders of the LoRAs that are on this machine, but for those of another architecture."""
+    found = {}
+    for lora in registry.models.values():
+        if lora.family != LORA or (model.base and lora.base and lora.base != model.base):
+            continue
+        try:
+            found[lora.name] = folder(lora, models_dir, lock)
+        except ModelNotAvailable:
+            continue
+    return found
+
+
+def _revision(model: Model, folders: list[Path], lock: Lock) -> str:
+    """The commits of what was pulled, a package's version, a digest of a folder's files, or what
+    a host calls it."""
+    if model.instead_of:
+        return str(model.settings.get("api_model", model.name))
+    if model.repo:
+        return "+".join(lock.models[lock_key(part)].commit for part in parts(model))
+    if model.package:
+        return importlib.metadata.version(model.package.replace(".", "-"))
+    return "+".join(folder_digest(each) for each in folders)

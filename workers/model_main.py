@@ -1,34 +1,36 @@
 """The model process: `python -m workers.model_main FAMILY DEVICE FD PARENT`.
 
-It loads one family's models onto one device and runs one batch at a time. It knows nothing of
-queues, storage or jobs. `ModelProcess` starts it, with CUDA_VISIBLE_DEVICES in its environment;
-`FAMILY` and `DEVICE` are there to be read in a list of processes.
+It holds one family's models on one device, loads them on demand, and runs one batch at a time.
+It knows nothing of queues, storage or jobs. `ModelProcess` starts it, with CUDA_VISIBLE_DEVICES
+in its environment; `FAMILY` and `DEVICE` are there to be read in a list of processes.
 """
 
 import ctypes
-import gc
 import os
 import queue
 import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 from shared import logs
 from shared.errors import ImagemillError, ModelNotAvailable, OutOfMemory, PredictionFailed
+from workers.held_models import HeldModels, budget_bytes, free_memory
 from workers.model_events import (
     Cancel,
     Done,
     Failed,
     FromModel,
+    Held,
+    Hold,
     Load,
-    Loaded,
     LoadFailed,
     Predict,
     Progress,
 )
-from workers.predictor import Predictor, load_predictor
+from workers.predictor import Predictor, Result, load_predictor
 from workers.resources import exhaustion, prefer_as_victim
 
 log = logs.get(__name__)
@@ -59,47 +61,67 @@ class ModelMain:
     def __init__(self, connection: "Connection") -> None:
         self.canceled: set[int] = set()
         self._connection = connection
-        self._orders: queue.SimpleQueue[Predict] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[Hold | Predict] = queue.SimpleQueue()
 
     def run(self) -> None:
         load: Load = self._connection.recv()
         threading.Thread(target=self._listen, name="listen", daemon=True).start()
         try:
             predictor = load_predictor(load.family, load.device)
-            for checkpoint in load.checkpoints:
-                predictor.load(checkpoint)
+            budget = budget_bytes(load.device, load.memory_gb)
+            models = HeldModels(
+                predictor, load.checkpoints, budget, lambda held: self.send(Held(held))
+            )
+            models.hold(load.first)
         except Exception as error:
-            log.exception("cannot load", models=[each.model for each in load.checkpoints])
+            log.exception("cannot load", model=load.first)
             self.send(LoadFailed(load_error(error)))
             return
-        self.send(Loaded())
         while True:
-            self._predict(predictor, self._orders.get())
+            self._serve(predictor, models, self._orders.get())
 
     def send(self, event: FromModel) -> None:
         self._connection.send(event)
 
-    def _predict(self, predictor: Predictor, order: Predict) -> None:
-        started = time.monotonic()
-        try:
-            results = predictor.predict(order.batch, BatchMonitor(self, order.number))
-        except Exception as error:
-            log.exception("a batch failed", model=order.batch.model)
-            failure = prediction_error(error)
-            if "CUDA error" in str(error) and not isinstance(failure, OutOfMemory):
-                # The device's context is lost for good; a new process gets a new one.
-                os._exit(1)
-        else:
-            self.send(Done(order.number, results, round((time.monotonic() - started) * 1000)))
-            self.canceled.clear()
-            return
-        # By now the exception is gone, and with it the tensors that its frames held.
-        lost = isinstance(failure, OutOfMemory) and not recovered(predictor.device)
-        self.send(Failed(order.number, failure, ending=lost))
+    def _serve(self, predictor: Predictor, models: HeldModels, order: Hold | Predict) -> None:
+        failure = self._attempt(predictor, models, order)
+        if (
+            out_of_memory(failure)
+            and recovered(predictor.device)
+            and order.model in models
+            and models.keep_only(order.model)
+        ):  # without the others there may be room enough
+            failure = self._attempt(predictor, models, order)
+        lost = out_of_memory(failure) and not recovered(predictor.device)
+        if failure:
+            self.send(Failed(order.number, failure, ending=lost))
         if lost:
             log.error("the device is lost", device=predictor.device)
             os._exit(1)
         self.canceled.clear()
+
+    def _attempt(
+        self, predictor: Predictor, models: HeldModels, order: Hold | Predict
+    ) -> ImagemillError | None:
+        """Carry an order out and answer it; or why that is not possible."""
+        started = time.monotonic()
+        results: Sequence[Result] = ()
+        told = load_error
+        try:
+            models.hold(order.model)
+            told = prediction_error
+            if isinstance(order, Predict):
+                results = predictor.predict(order.batch, BatchMonitor(self, order.number))
+        except Exception as error:
+            log.exception("an order failed", model=order.model)
+            failure = told(error)
+            if "CUDA error" in str(error) and not out_of_memory(failure):
+                # The device's context is lost for good; a new process gets a new one.
+                os._exit(1)
+            # With its frames an exception keeps the tensors that they held.
+            return failure.with_traceback(None)
+        self.send(Done(order.number, results, round((time.monotonic() - started) * 1000)))
+        return None
 
     def _listen(self) -> None:
         try:
@@ -129,18 +151,17 @@ def load_error(error: Exception) -> ImagemillError:
     return ModelNotAvailable(known.message) if isinstance(known, PredictionFailed) else known
 
 
-def recovered(device: str) -> bool:
-    """Free what an out-of-memory left behind; whether the device can be used after it.
+def out_of_memory(failure: ImagemillError | None) -> bool:
+    return isinstance(failure, OutOfMemory)
 
-    The family has imported torch, if it uses it.
-    """
-    gc.collect()
+
+def recovered(device: str) -> bool:
+    """Free what an out-of-memory left behind; whether the device can be used after it."""
     torch = sys.modules.get("torch")
-    if torch is None:
-        return True
     try:
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
+        if torch is None:
+            return True
         torch.ones(256, device=device).sum().item()  # waits for the device
     except Exception:
         log.exception("the device does not answer")

@@ -15,10 +15,10 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from shared import logs
 from shared.errors import (
@@ -29,18 +29,20 @@ from shared.errors import (
     OutOfMemory,
     StepInterrupted,
 )
+from workers.held_models import in_gb, needed_bytes
 from workers.model_events import (
     Cancel,
     Done,
     Failed,
     FromModel,
+    Held,
+    Hold,
     Load,
-    Loaded,
     LoadFailed,
     Predict,
     Progress,
 )
-from workers.predictor import Batch, Checkpoint
+from workers.predictor import Batch, Checkpoint, Result
 from workers.resources import OomKills, exhaustion
 from workers.scratch import Scratch, remove_abandoned
 
@@ -60,7 +62,7 @@ class ModelNotReady(Exception):
 class Prediction:
     """What a batch gave: one result per sample, and how long the model ran."""
 
-    results: list[dict[str, Any]]
+    results: Sequence[Result]
     run_ms: int
 
 
@@ -70,17 +72,20 @@ class _Running:
     future: "Future[Prediction]"
     on_progress: OnProgress
     oom_kills: OomKills
+    doing: str  # what a death that interrupts it is told with
 
 
 class ModelProcess:
     """One model family on one device, in a process that is respawned when it dies.
 
     `family` names a file of `workers/families/` (or `module:class`); `device` is `cpu`, `cuda`
-    or `cuda:N`; `threads` are the cores a model on the CPU may use (default: half of them).
+    or `cuda:N`; `threads` are the cores a model on the CPU may use (default: half of them);
+    `memory_gb` is what the models may use together (default: by the device). The first of the
+    checkpoints is loaded at the start, the others on demand; after a death, the one used last.
     Each process has a temporary folder of its own, which is removed when it has ended. `on_lost`
-    is called when models that were loaded before cannot be loaded again.
+    is called when a model that was loaded before cannot be loaded again.
     Every method may be called from any thread; none imports torch. The process is started at
-    once; `wait_ready` tells when its models are loaded.
+    once; `wait_ready` tells when its first model is loaded.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class ModelProcess:
         checkpoints: Sequence[Checkpoint],
         threads: int | None = None,
         on_lost: Callable[[], None] = lambda: None,
+        memory_gb: float = 0.0,
     ) -> None:
         self.family = family
         self.device = device
@@ -97,7 +103,14 @@ class ModelProcess:
         self.error: ImagemillError | None = None  # why it cannot be loaded
         self._on_lost = on_lost
         self._load_error: ImagemillError | None = None  # as the process in its last words said
-        self._load = Load(family, "cuda:0" if device.startswith("cuda") else device, checkpoints)
+        self._needed = {each.model: in_gb(needed_bytes(each)) for each in checkpoints}
+        self._load = Load(
+            family,
+            "cuda:0" if device.startswith("cuda") else device,
+            checkpoints,
+            checkpoints[0].model,
+            memory_gb,
+        )
         self._environment = environment(device, threads)
         self._numbers = itertools.count()
         self._changed = threading.Condition()
@@ -105,6 +118,7 @@ class ModelProcess:
         self._closing = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
+        self._held: frozenset[str] = frozenset()
         self._loaded = False  # this process
         self._ready = False  # and it is not about to end
         self._loaded_once = False
@@ -115,21 +129,26 @@ class ModelProcess:
 
     @property
     def ready(self) -> bool:
-        """Whether the models are loaded."""
+        """Whether it takes orders."""
         return self._ready
 
     @property
+    def held(self) -> frozenset[str]:
+        """The models in memory."""
+        return self._held
+
+    @property
     def pid(self) -> int | None:
-        """The process id while the models are loaded."""
+        """The process id while it takes orders."""
         with self._changed:
             return self._process.pid if self._process and self._ready else None
 
     def wait_ready(self, timeout_s: float | None = None) -> bool:
-        """Wait until the models are loaded; False when the time is over.
+        """Wait until it takes orders, its first model being loaded; False when the time is over.
 
-        Raises why they could not be loaded, while that is being tried again: at the start at
-        once. Models that were loaded before can be loaded elsewhere: after RELOADS failures
-        this raises StepInterrupted, for their jobs are not to blame.
+        Raises why that could not be loaded, while it is being tried again: at the start at
+        once. A model that was loaded before can be loaded elsewhere: after RELOADS failures
+        this raises StepInterrupted, for the jobs are not to blame.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._ready or self.error, timeout_s)
@@ -142,18 +161,35 @@ class ModelProcess:
         DiskFull or PredictionFailed. `on_progress(done, total, message)` is called from another
         thread.
 
-        Raises ModelNotReady while the models are not loaded.
+        Its model is loaded first where `hold` did not do so. Raises ModelNotReady.
         """
+        self._load = replace(self._load, first=batch.model)
+        return self._order(partial(Predict, batch=batch), on_progress)
+
+    def hold(self, model: str) -> "Future[Prediction]":
+        """Have a model loaded, as `submit` has a batch run, with nothing to predict. The future
+        may raise ModelProcessDied, ModelNotAvailable, OutOfMemory with the numbers, or DiskFull.
+        Others are unloaded as far as it needs room. Raises ModelNotReady.
+        """
+        doing = f" while it loaded {model}, which needs about {self._needed.get(model)}"
+        return self._order(partial(Hold, model=model), lambda *_: None, doing)
+
+    def _order(
+        self,
+        order: Callable[[int], Predict | Hold],
+        on_progress: OnProgress,
+        doing: str = "",
+    ) -> "Future[Prediction]":
         with self._changed:
             if not self._ready or self._connection is None or self._process is None:
                 raise ModelNotReady
             if self._running:
-                raise RuntimeError("the model process runs one batch at a time")
+                raise RuntimeError("the model process does one thing at a time")
             oom_kills = OomKills(self._process.pid)
-            running = _Running(next(self._numbers), Future(), on_progress, oom_kills)
+            running = _Running(next(self._numbers), Future(), on_progress, oom_kills, doing)
             self._running = running
             connection = self._connection
-        self._send(connection, Predict(running.number, batch))
+        self._send(connection, order(running.number))
         return running.future
 
     def cancel(self) -> None:
@@ -175,7 +211,7 @@ class ModelProcess:
         self.kill()
         self._thread.join()
 
-    def _send(self, connection: Connection, event: Predict | Cancel) -> None:
+    def _send(self, connection: Connection, event: Hold | Predict | Cancel) -> None:
         # Where it has died, the supervising thread sees it too and tells the waiter.
         with self._sending, suppress(OSError):
             connection.send(event)
@@ -231,8 +267,9 @@ class ModelProcess:
 
     def _handle(self, event: FromModel, scratch: Scratch) -> None:
         running = self._running
-        if isinstance(event, Loaded):
+        if isinstance(event, Held):
             with self._changed:
+                self._held = frozenset(event.models)
                 self._ready = self._loaded = self._loaded_once = True
                 self._failures, self.error = 0, None
                 self._changed.notify_all()
@@ -255,15 +292,16 @@ class ModelProcess:
             running.future.set_exception(event.error)
 
     def _ended(self, status: int) -> None:
-        died: ImagemillError = ModelProcessDied(f"the model process {how_it_ended(status)}")
         with self._changed:
             running, loaded = self._running, self._loaded
             self._running, self._ready, self._loaded = None, False, False
-            self._process, self._connection = None, None
+            self._process, self._connection, self._held = None, None, frozenset()
             load_error, self._load_error = self._load_error, None
             self._changed.notify_all()
+        doing = running.doing if running else ""
+        died: ImagemillError = ModelProcessDied(f"the model process {how_it_ended(status)}{doing}")
         if running and status == -signal.SIGKILL and running.oom_kills.rose():
-            died = OutOfMemory("the kernel ended the model process for want of memory")
+            died = OutOfMemory(f"the kernel ended the model process for want of memory{doing}")
         if not self._closing.is_set():
             log.error("the model process ended", error=died.message, family=self.family)
         if not loaded:
@@ -273,7 +311,7 @@ class ModelProcess:
 
     def _failed_to_load(self, error: ImagemillError) -> None:
         if not self._closing.is_set():
-            log.error("the models are not loaded", error=error.message, family=self.family)
+            log.error("the model is not loaded", error=error.message, family=self.family)
         with self._changed:
             self._failures += 1
             lost = self._loaded_once and self._failures >= RELOADS

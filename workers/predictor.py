@@ -11,14 +11,27 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from shared.errors import ImagemillError
+
+Result = dict[str, Any] | ImagemillError  # of a sample
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model's files: the folder to load, and the commit or digest that names its state."""
+    """A model's files: the folder to load, and the commit or digest that names its state.
+
+    `parts` are the folders of a cascade's later stages, `settings` what the registry says to the
+    family's loader, and `adapters` the LoRA files, by name, that batches of this model may name.
+    `memory_gb` is the device memory that it takes, an estimate; 0: by the size of its files.
+    """
 
     model: str
     path: Path
     revision: str
+    parts: tuple[Path, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    adapters: Mapping[str, Path] = field(default_factory=dict)
+    memory_gb: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,11 +89,16 @@ class Predictor(ABC):
         """Load a model; afterwards batches may name it. Raises ModelNotAvailable."""
 
     @abstractmethod
-    def predict(self, batch: Batch, monitor: StepMonitor) -> list[dict[str, Any]]:
+    def unload(self, model: str) -> None:
+        """Forget a loaded model: afterwards nothing may refer to its weights."""
+
+    @abstractmethod
+    def predict(self, batch: Batch, monitor: StepMonitor) -> Sequence[Result]:
         """One result per sample of `batch.samples`, in order.
 
-        A bad sample raises; the worker then runs the samples one by one. When
-        `monitor.step` returns False the results are ignored: return an empty list.
+        A bad sample raises, and the worker then runs the samples one by one; where that would be
+        dear, an ImagemillError stands in place of its result. When `monitor.step` returns False
+        the results are ignored: return an empty list.
         """
 
 

@@ -6,7 +6,9 @@ against the lock and fetches only what is missing; `update` resolves the revisio
 """
 
 import hashlib
+import importlib
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -17,16 +19,19 @@ from huggingface_hub.hf_api import ModelInfo, RepoSibling
 from huggingface_hub.utils import build_hf_headers
 
 from shared.errors import ModelNotAvailable
-from shared.models import Model, Registry
-from workers.model_files import (
+from shared.model_store import (
     Lock,
     LockedFile,
     LockedModel,
+    ModelState,
     exclusive,
     file_sha256,
     lock_key,
+    parts,
     pulled_folder,
+    state,
 )
+from shared.models import Model, Registry
 
 PLAIN_FILES = {".json", ".txt", ".model", ".spm"}  # settings, vocabularies, merges
 PIPELINE = "model_index.json"
@@ -41,19 +46,56 @@ def pull(
     update: bool = False,
     endpoint: str | None = None,
     say: Callable[[str], None] = print,
+    languages: Sequence[str] = ("en",),
 ) -> None:
     """Bring the files of the models named, and of a profile's, into MODELS_DIR.
 
     A name is `NAME` or `FAMILY/NAME`. A pull that was cut off goes on where it stopped.
-    `endpoint` is the hub's address (default: HF_ENDPOINT); `say` gets a line per model, progress
-    bars go to standard error. Raises ModelNotAvailable.
+    `endpoint` is the hub's address (default: HF_ENDPOINT); `say` gets what is about to be
+    fetched, and a line per model when it is here; progress bars go to standard error.
+    `languages` are those of an OCR whose weights come apart by language. Raises ModelNotAvailable.
     """
-    for model in select(Registry.load(models_dir), names, profile):
-        if model.repo is None:
-            say(f"{model.family}/{model.name}: nothing to fetch, it is in {model.path}")
+    chosen = select(Registry.load(models_dir), names, profile)
+    for line in announcement(chosen, models_dir):
+        say(line)
+    for model in chosen:
+        if model.weights:
+            with exclusive(models_dir):
+                importlib.import_module(model.weights).fetch(models_dir / model.name, languages)
+            say(f"{model.family}/{model.name}: fetched for {', '.join(languages)}")
             continue
-        with exclusive(models_dir):
-            _pull(model, models_dir, update, endpoint, say)
+        if model.repo is None:
+            say(f"{model.family}/{model.name}: nothing to fetch, it is in {_home(model)}")
+            continue
+        for part in parts(model):
+            with exclusive(models_dir):
+                _pull(part, models_dir, update, endpoint, say)
+
+
+def announcement(models: Sequence[Model], models_dir: Path) -> Iterator[str]:
+    """What is about to be fetched, a line a model, and the sum beside the space there is.
+
+    Raises ModelNotAvailable where the space will not do.
+    """
+    lock = Lock.read(models_dir)
+    missing = [each for each in models if state(each, models_dir, lock) is ModelState.MISSING]
+    wanted = [each for each in missing if each.repo or each.weights]
+    for model in wanted:
+        yield (
+            f"{model.family}/{model.name}: about {model.download_gb:.1f} GB to fetch, "
+            f"{model.memory_gb:.1f} GB of memory, licence {model.licence}"
+        )
+    total = sum(model.download_gb for model in wanted)
+    folder = next(each for each in (models_dir, *models_dir.parents) if each.is_dir())
+    free = shutil.disk_usage(folder).free / 1e9
+    if wanted:
+        yield f"in all about {total:.1f} GB, of {free:.1f} GB free in {models_dir}"
+    if total > free:
+        raise ModelNotAvailable(f"{total:.1f} GB do not fit into the {free:.1f} GB of {folder}")
+
+
+def _home(model: Model) -> str:
+    return f"the package {model.package}" if model.package else str(model.path)
 
 
 def select(registry: Registry, names: Sequence[str], profile: str | None) -> list[Model]:
@@ -74,7 +116,9 @@ def select(registry: Registry, names: Sequence[str], profile: str | None) -> lis
         chosen += [registry.models[pair] for pair in registry.profiles[profile].items()]
     if not chosen:
         raise ModelNotAvailable("name a model, or a profile with --profile")
-    return chosen
+    # Several families may load one repository.
+    same = {lock_key(each) if each.repo else (each.family, each.name): each for each in chosen}
+    return list(same.values())
 
 
 def _pull(

@@ -1,4 +1,4 @@
-"""One step of a job on this worker: claim, fetch, infer, store, commit.
+"""One step of a job on this worker: claim, fetch, infer, check, store, commit.
 
 `StepRunner.run` is the body of the Celery task. The ledger decides everything: the message is
 only a doorbell, and may come twice, late or not at all.
@@ -48,6 +48,7 @@ from shared.settings import Settings
 from workers.batcher import MicroBatcher, StepResult
 from workers.leases import PROGRESS_PERIOD_S, Lease, LeaseKeeper
 from workers.resources import exhaustion
+from workers.safety import SafetyCheck
 
 T = TypeVar("T")
 
@@ -85,6 +86,7 @@ class StepRunner:
         self._batcher = batcher
         self._keeper = keeper
         self._admit = admit
+        self._safety = SafetyCheck(settings)
         self._stopping = stopping or Event()
 
     def run(self, job_id: str, index: int) -> bool:
@@ -134,7 +136,7 @@ class StepRunner:
         stage = kind.stage(kind.Input.model_validate(job.input), step.name)
         samples = self._fetch(lease, stage.samples(step, job.outputs))
         result = self._infer(lease, job, step, samples)
-        produced = stage.produce(result.results)
+        produced = self._safety.screen(stage.produce(result.results), job.outputs.get("safety", ()))
         artifacts = self._store_images(lease, job, step, produced, result.revision)
         return StepOutput(
             outputs=produced.outputs,

@@ -16,7 +16,7 @@ IMAGE_FIELDS = {
     "vqa": ("image",),
     "ocr": ("image",),
     "reimagine": ("image",),
-    "blend": ("first", "second"),
+    "blend": ("first", "second", "mask"),
     "composite": ("source", "mask", "target"),
     "panorama": ("left", "right"),
 }

@@ -158,6 +158,7 @@ class Model(Record):
     name: str
     default: bool = False
     available: bool = False
+    state: str | None = None
     licence: str | None = None
 
 

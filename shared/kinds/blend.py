@@ -1,54 +1,50 @@
 """`blend`: caption the first picture, then redraw the second one from that caption."""
 
-from shared.kind import (
-    Count,
-    Guidance,
-    ImageRef,
-    Kind,
-    KindInput,
-    Languages,
-    Seed,
-    Side,
-    Stage,
-    Steps,
-    Strength,
-)
-from shared.stages import DrawStage, caption_and_translate
+from typing import Literal
+
+from shared.drawing import DrawInput, DrawStage
+from shared.kind import ImageRef, Kind, Languages, OptionalImageRef, Preset, Stage, Strength
+from shared.stages import CaptionStage, Prompt, TranslatePromptStage
+
+PRESETS = {
+    "caption-guided": Preset(
+        fields={"strength": 0.75, "guidance": 7.5, "steps": 50, "width": 768, "height": 512},
+        models={"captioner": "vit-gpt2", "diffuser": "sd15"},
+        options={"captioner": {"max_length": 16, "num_beams": 4}},
+    )
+}
 
 
-class BlendInput(KindInput):
+class BlendInput(DrawInput):
     first: ImageRef
     second: ImageRef
+    mask: OptionalImageRef = None
     translate_to: Languages = []
     strength: Strength = 0.75
-    guidance: Guidance = 7.5
-    steps: Steps = 50
-    n: Count = 1
-    seed: Seed | None = None
-    width: Side | None = None
-    height: Side | None = None
+    preset: Literal["caption-guided"] | None = None
 
 
 class Blend(Kind[BlendInput]):
     name = "blend"
-    summary = "Caption the first picture and redraw the second one from that caption."
+    summary = "Caption the first picture and redraw the second one, or what the mask shows of it."
     Input = BlendInput
+    presets = PRESETS
 
     def stages(self, request: BlendInput) -> list[Stage]:
-        return [
-            *caption_and_translate(request.first, request.translate_to),
-            DrawStage(
-                self.name,
-                request.n,
-                request.seed or 0,
-                image=request.second,
-                width=request.width,
-                height=request.height,
-                steps=request.steps,
-                guidance=request.guidance,
-                strength=request.strength,
-            ),
-        ]
+        prompt = Prompt()
+        options = self.preset(request).options
+        stages: list[Stage] = [CaptionStage(request.first, options=options.get("captioner", {}))]
+        if request.translate_to:
+            stages.append(TranslatePromptStage(prompt, request.translate_to))
+        drawing = DrawStage(
+            self.name,
+            request,
+            prompt,
+            image=request.second,
+            mask=request.mask,
+            strength=request.strength,
+        )
+        return [*stages, drawing]
 
 
 KIND = Blend()

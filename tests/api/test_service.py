@@ -43,6 +43,11 @@ def test_models(http, worker):
     assert (tiny["default"], tiny["available"], tiny["family"]) == (True, True, "captioner")
     assert models["diffuser/tiny"]["available"] is False
     assert models["diffuser/sd15"]["default"] is False
+    assert (models["diffuser/sd15"]["state"], models["diffuser/tiny"]["state"]) == (
+        "missing",
+        "shipped",
+    )
+    assert models["diffuser/sd15"]["download_gb"] > 5
     assert models["translator/tiny"]["languages"]["targets"] == ["arb_Arab", "fra_Latn"]
     assert models["diffuser/tiny"]["defaults"] == {"width": 64, "height": 64, "steps": 20}
 

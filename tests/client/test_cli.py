@@ -143,6 +143,76 @@ def test_one_caption_stands_alone(cli, service, make, tmp_path):
     assert sent(service)["input"] == {"prompt": "a"}
 
 
+def test_a_reimagining_with_edits(cli, service, make, tmp_path):
+    pictures(tmp_path, "photo.jpg")
+    outputs = {
+        "caption": "a dog",
+        "text": "BEWARE",
+        "prompt": "a watercolour of a cat",
+        "translations": {"arb_Arab": "قطة"},
+        "safety": [{"name": "image-0.png", "flagged": True, "blocked": True}],
+    }
+    service.on_job(make.job("job_1", "succeeded", kind="reimagine", outputs=outputs))
+
+    status, out, _ = cli(
+        *("reimagine", "photo.jpg", "--read", "both", "--language", "en", "-n", 3),
+        *("--edit", "replace=dog=>cat", "--edit", "regex=(a)=>\\1", "--edit", "append=!"),
+        *("--edit", "prepend=oh", "--edit", "template=a watercolour of {text}"),
+        *("--translate-to", "arb_Arab", "--scheduler", "ddim", "--lora", "x", "--lora", "y=0.5"),
+        *("--preset", "image-text-image"),
+    )
+
+    assert status == 0
+    assert out.splitlines() == [
+        "caption: a dog",
+        "text: BEWARE",
+        "prompt: a watercolour of a cat",
+        "arb_Arab: قطة",
+        "blocked: image-0.png",
+    ]
+    assert sent(service)["input"] == {
+        "read": "both",
+        "languages": ["en"],
+        "n": 3,
+        "edit": [
+            {"op": "replace", "find": "dog", "with": "cat", "regex": False},
+            {"op": "replace", "find": "(a)", "with": "\\1", "regex": True},
+            {"op": "append", "text": "!"},
+            {"op": "prepend", "text": "oh"},
+            {"op": "template", "template": "a watercolour of {text}"},
+        ],
+        "translate_to": ["arb_Arab"],
+        "scheduler": "ddim",
+        "loras": [{"name": "x"}, {"name": "y", "scale": 0.5}],
+        "preset": "image-text-image",
+    }
+
+
+def test_a_mask_is_sent_as_a_file(cli, service, drawn, tmp_path):
+    pictures(tmp_path, "a.png", "b.png", "m.png")
+    cli("blend", "a.png", "b.png", "--mask", "m.png", "-o", "out")
+    assert sent(service) == {"kind": "blend", "input": {}}
+    parts = next(r.parts for r in service.requests if r.method == "POST")
+    assert parts.keys() == {"job", "first", "second", "mask"}
+
+
+def test_reading_and_asking(cli, service, make, tmp_path):
+    pictures(tmp_path, "a.png")
+    artifact = make.artifact("annotated.png", b"picture")
+    outputs = {"text": "OPEN", "regions": [], "artifacts": [artifact]}
+    service.on_job(make.job("job_1", "succeeded", kind="ocr", outputs=outputs))
+    assert cli("ocr", "a.png", "--language", "en", "--language", "ch")[:2] == (0, "OPEN\n")
+    assert sent(service)["input"] == {"languages": ["en", "ch"]}
+    assert not (tmp_path / "job_1").exists()
+
+
+def test_a_question(cli, service, make, tmp_path):
+    pictures(tmp_path, "a.png")
+    service.on_job(make.job("job_1", "succeeded", kind="vqa", outputs={"answer": "red"}))
+    assert cli("vqa", "a.png", "what colour?")[:2] == (0, "red\n")
+    assert sent(service)["input"] == {"question": "what colour?"}
+
+
 def test_translate_arguments_and_lines(cli, service, make, monkeypatch):
     outputs = {"translation": ["un", "deux"]}
     service.on_job(make.job("job_1", "succeeded", kind="translate", outputs=outputs))
@@ -187,6 +257,9 @@ def test_a_failed_job_exits_1(cli, service, make):
         ("paint", "No such command 'paint'"),
         ("generate x -n many", "-n"),
         ("generate x --model sd15", "--model sd15: expected KEY=VALUE"),
+        ("reimagine a.png --edit shout=a", "--edit shout=a: expected OP=TEXT"),
+        ("reimagine a.png --edit replace=a", "--edit replace=a: expected replace=OLD=>NEW"),
+        ("generate x --lora a=b", "--lora a=b: 'b' is no number"),
         ("generate x -o taken", "--out taken: File exists"),
         ("jobs show job_9", "there is no /v1/jobs/job_9"),
         ("translate -", "there is no text"),
@@ -272,6 +345,7 @@ def test_models_and_workers(cli, service):
         "name": "tiny",
         "default": True,
         "available": False,
+        "state": "shipped",
         "licence": "MIT",
     }
     worker = {
@@ -285,7 +359,7 @@ def test_models_and_workers(cli, service):
     service.on("GET", "/v1/models", {"data": [model]})
     service.on("GET", "/v1/workers", {"data": [worker]})
 
-    assert cli("models", "list") == (0, "diffuser\ttiny\tyes\tno\tMIT\n", "")
+    assert cli("models", "list") == (0, "diffuser\ttiny\tshipped\tyes\tno\tMIT\n", "")
     assert cli("workers") == (0, "w1\tdiffuser\tcpu\ttiny\t1\t3\n", "")
     assert json.loads(cli("models", "list", "--json")[1]) == {"data": [model]}
     assert json.loads(cli("workers", "--json")[1]) == {"data": [worker]}

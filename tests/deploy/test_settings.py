@@ -18,7 +18,8 @@ def test_defaults():
     settings = load_stack_settings()
     assert settings.port == 8080
     assert settings.data_dir == Path.cwd() / ".imagemill"
-    assert set(settings.chosen_families()) == {"captioner", "translator", "diffuser"}
+    families = {"captioner", "vqa", "ocr", "translator", "diffuser"}
+    assert set(settings.chosen_families()) == families
 
 
 def test_families_narrow_the_profile(environment):

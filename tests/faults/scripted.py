@@ -35,6 +35,9 @@ class Scripted(Predictor):
         if Path(os.environ.get("IMAGEMILL_VANISHED", "none")).exists():
             raise OSError("the device is gone")
 
+    def unload(self, model: str) -> None:
+        pass
+
     def predict(self, batch: Batch, monitor: StepMonitor) -> list[dict[str, Any]]:
         steps = batch.params.get("steps", 4)
         for text in map(said, batch.samples):

@@ -99,8 +99,8 @@ def test_models_are_in_half_precision(tmp_path: Path) -> None:
     diffuser.load(Checkpoint("m", checkpoints.sd15(tmp_path / "sd15"), "r"))
     for model in (
         captioner._models["m"].model,
-        translator._models["m"].model,
-        diffuser._pipelines["m", "text-to-image"].unet,
+        translator._models["m"].engine.model,
+        diffuser._models["m"]._pipes["text-to-image"].unet,
     ):
         assert model.dtype == torch.float16
         assert model.device.type == "cuda"

@@ -7,10 +7,11 @@ from hashlib import sha256
 import httpx
 import numpy as np
 import pytest
-from imagemill import Client
+from imagemill import Client, JobFailed
 from PIL import Image
 
-from shared.images import read_recipe
+from shared.images import decode, read_recipe
+from tests import texts
 from workers.training import judge
 from workers.training.world import Scene, box, caption, render
 
@@ -123,6 +124,91 @@ def test_reimagine_reads_translates_and_draws(client):
     assert job["outputs"]["caption"] == caption(BLUE_SQUARE)
     assert job["outputs"]["translations"] == {"arb_Arab": caption(BLUE_SQUARE, "arb_Arab")}
     assert len(job["outputs"]["images"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("what colour is the shape?", "red"),
+        ("what shape is it?", "circle"),
+        ("is it large?", "yes"),
+        ("what colour is the background?", "white"),
+    ],
+)
+def test_a_question_is_answered(client, question, answer):
+    job = finish(client, kind="vqa", image=png(RED_CIRCLE), question=question)
+    assert job["outputs"]["answer"] == answer
+
+
+def test_text_is_read_and_shown(client):
+    page = texts.render(["OPEN DAILY", "from 9 to 18"])
+    buffer = io.BytesIO()
+    page.save(buffer, "PNG")
+    job = finish(client, kind="ocr", image=buffer.getvalue())
+    assert job["outputs"]["text"] == "OPEN DAILY from 9 to 18"
+    assert all(0.5 <= region["confidence"] <= 1 for region in job["outputs"]["regions"])
+    (shown,) = job["outputs"]["images"]
+    assert (shown["name"], shown["width"], shown["height"]) == ("annotated.png", *page.size)
+    assert "safety" not in job["outputs"]
+    empty = finish(client, kind="ocr", image=png(RED_CIRCLE))
+    assert (empty["outputs"]["text"], empty["outputs"]["regions"]) == ("", [])
+
+
+def test_what_was_read_is_edited_before_it_is_translated_and_drawn(client):
+    edits = [
+        {"op": "replace", "find": "(red|blue) circle", "with": "green square", "regex": True},
+        {"op": "replace", "find": "large", "with": "small"},
+    ]
+    job = finish(
+        client,
+        kind="reimagine",
+        image=png(RED_CIRCLE),
+        edit=edits,
+        translate_to=["arb_Arab", "fra_Latn"],
+        n=3,
+        seed=1,
+    )
+    wanted = Scene("square", "green", "small", "white")
+    outputs = job["outputs"]
+    assert (outputs["caption"], outputs["prompt"]) == (caption(RED_CIRCLE), caption(wanted))
+    assert outputs["translations"] == {
+        language: caption(wanted, language) for language in ("arb_Arab", "fra_Latn")
+    }
+    drawn = judge.judge(Image.open(io.BytesIO(picture(client, job))).convert("RGB"))
+    assert (drawn.colour, drawn.background) == ("green", "white")
+    assert [verdict["name"] for verdict in outputs["safety"]] == [
+        image["name"] for image in outputs["images"]
+    ]
+    assert not any(verdict["flagged"] for verdict in outputs["safety"])
+
+
+def test_an_edit_that_leaves_nothing_fails_the_job_clearly(client):
+    edit = [{"op": "replace", "find": ".*", "with": "", "regex": True}]
+    with pytest.raises(JobFailed) as caught:
+        finish(client, kind="reimagine", image=png(RED_CIRCLE), edit=edit)
+    error = caught.value.job.error
+    assert (error.code, error.step) == ("prompt_rejected", "translate")
+
+
+def test_only_what_the_mask_shows_is_redrawn(client):
+    mask = Image.new("L", (256, 256))
+    mask.paste(255, (0, 0, 128, 256))
+    buffer = io.BytesIO()
+    mask.save(buffer, "PNG")
+    job = finish(
+        client,
+        kind="blend",
+        first=png(RED_CIRCLE),
+        second=png(BLUE_SQUARE),
+        mask=buffer.getvalue(),
+        seed=3,
+        steps=10,
+    )
+    after = np.asarray(Image.open(io.BytesIO(picture(client, job))).convert("RGB"), dtype=int)
+    before = np.asarray(decode(png(BLUE_SQUARE), 10**6, (64, 64)), dtype=int)
+    difference = abs(after - before).max(axis=2)
+    assert difference[:, 33:].max() == 0
+    assert difference[:, :31].max() > 20
 
 
 def test_a_manifest_lies_beside_the_artifacts(client, stack):

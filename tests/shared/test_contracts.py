@@ -128,5 +128,10 @@ def test_a_wrong_field_keeps_its_pointer_across_processes() -> None:
 
 def test_what_costs_no_attempt_is_tried_again() -> None:
     free = {error for error in ERRORS if not error.burns_attempt}
-    assert free == {errors.StorageUnavailable, errors.LedgerUnavailable, errors.DiskFull}
+    assert free == {
+        errors.StorageUnavailable,
+        errors.LedgerUnavailable,
+        errors.DiskFull,
+        errors.HostUnavailable,
+    }
     assert all(error.retryable for error in free)

@@ -22,6 +22,8 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "generate": {"prompt": "a red circle"},
     "blend": {"first": IMAGE, "second": "file_2"},
     "reimagine": {"image": IMAGE},
+    "ocr": {"image": IMAGE},
+    "vqa": {"image": IMAGE, "question": "what is it?"},
 }
 DRAWING = ["generate", "blend", "reimagine"]
 
@@ -75,8 +77,10 @@ def test_image_fields_are_known() -> None:
         "caption": ("image",),
         "translate": (),
         "generate": (),
-        "blend": ("first", "second"),
+        "blend": ("first", "second", "mask"),
         "reimagine": ("image",),
+        "ocr": ("image",),
+        "vqa": ("image",),
     }
 
 
@@ -140,13 +144,24 @@ def test_numbers_out_of_range_or_of_another_type_are_refused(
         ("blend", "translate_to", "arb_Arab"),
         ("blend", "translate_to", None),
         ("blend", "translate_to", ["arb_Arab"] * 17),
-        ("reimagine", "read", "ocr"),
+        ("generate", "scheduler", "fastest"),
+        ("generate", "loras", [{"name": "a", "scale": 5}]),
+        ("generate", "loras", [{"name": "a"}] * 5),
+        ("blend", "mask", ""),
+        ("blend", "preset", "image-text-image"),
+        ("reimagine", "read", "text"),
+        ("reimagine", "edit", [{"op": "append", "text": "a"}] * 17),
+        ("ocr", "languages", []),
+        ("ocr", "languages", ["EN"]),
+        ("vqa", "question", ""),
+        ("vqa", "question", "  "),
+        ("vqa", "question", "x" * 10_000),
         ("translate", "source", "en"),
         ("translate", "target", "arb_arab"),
     ],
 )
 def test_other_wrong_values_are_refused(kind: str, field: str, value: object) -> None:
-    assert refused(kind, **{field: value}) == [(field,)]
+    assert {place[0] for place in refused(kind, **{field: value})} == {field}
 
 
 @pytest.mark.parametrize("text", ["", [], ["a", ""], ["a"] * 257, 7, {"a": "b"}])
@@ -171,22 +186,27 @@ def test_the_limits_themselves_are_accepted() -> None:
 @pytest.mark.parametrize("kind", DRAWING)
 def test_a_seed_is_drawn_where_none_was_given(kind: str) -> None:
     request = kinds()[kind].Input(**MINIMAL[kind])
-    seeds = {kinds()[kind].seeded(request).seed for _ in range(5)}
+    seeds = {kinds()[kind].completed(request).seed for _ in range(5)}
     assert len(seeds) > 1
     assert all(0 <= seed < 2**32 for seed in seeds)
-    assert kinds()[kind].Input(**kinds()[kind].seeded(request).model_dump())
+    assert kinds()[kind].Input(**kinds()[kind].completed(request).model_dump())
+
+
+def test_a_language_is_refused_with_the_nearest_ones() -> None:
+    with pytest.raises(ValidationError, match="arb_Arab"):
+        kinds()["translate"].Input(text="a", target="ar")
 
 
 @pytest.mark.parametrize("seed", [0, 7, MAX_SEED])
 def test_a_given_seed_is_kept(seed: int) -> None:
     request = kinds()["generate"].Input(prompt="p", seed=seed)
-    assert kinds()["generate"].seeded(request) == request
+    assert kinds()["generate"].completed(request) == request
 
 
 def test_a_kind_without_a_seed_stays_as_it_is() -> None:
     for kind in ("caption", "translate"):
         request = kinds()[kind].Input(**MINIMAL[kind])
-        assert kinds()[kind].seeded(request) == request
+        assert kinds()[kind].completed(request) == request
 
 
 # Plans
@@ -210,6 +230,23 @@ def test_a_kind_without_a_seed_stays_as_it_is() -> None:
             [("caption", "captioner"), ("translate", "translator"), ("diffuse", "diffuser")],
         ),
         ("reimagine", {"translate_to": []}, [("caption", "captioner"), ("diffuse", "diffuser")]),
+        (
+            "reimagine",
+            {"read": "ocr", "translate_to": []},
+            [("ocr", "ocr"), ("diffuse", "diffuser")],
+        ),
+        (
+            "reimagine",
+            {"read": "both"},
+            [
+                ("caption", "captioner"),
+                ("ocr", "ocr"),
+                ("translate", "translator"),
+                ("diffuse", "diffuser"),
+            ],
+        ),
+        ("ocr", {}, [("ocr", "ocr")]),
+        ("vqa", {}, [("answer", "vqa")]),
     ],
 )
 def test_a_kind_plans_its_chain(
@@ -217,7 +254,7 @@ def test_a_kind_plans_its_chain(
 ) -> None:
     planned = plan(kind, **fields)
     assert [(step.name, step.family) for step in planned] == steps
-    assert {step.model for step in planned} == {"tiny"}
+    assert {step.model for step in planned if step.family != "ocr"} <= {"tiny"}
     request = kinds()[kind].Input(**{**MINIMAL[kind], **fields})
     for step in planned:
         assert kinds()[kind].stage(request, step.name).name == step.name
@@ -240,13 +277,13 @@ def test_what_a_request_leaves_open_is_the_models_own() -> None:
 
 
 def test_blend_redraws_the_second_picture_at_the_models_working_size() -> None:
-    drawn = plan("blend", "sd15")[-1]
+    drawn = plan("blend", "standard")[-1]
     assert drawn.params["task"] == "image-to-image"
     assert (drawn.params["width"], drawn.params["height"]) == (768, 512)
     assert (drawn.params["strength"], drawn.params["steps"]) == (0.75, 50)
-    drawn = plan("blend", "sd15", width=512)[-1]
+    drawn = plan("blend", "standard", width=512)[-1]
     assert (drawn.params["width"], drawn.params["height"]) == (512, 512)
-    assert plan("generate", "sd15")[-1].params["width"] == 512
+    assert plan("generate", "standard")[-1].params["width"] == 512
     assert plan("blend")[-1].params["width"] == 64
 
 
@@ -292,4 +329,86 @@ def test_a_language_that_the_model_does_not_know_is_pointed_at(
     with pytest.raises(InvalidRequest, match="tiny does not know the language") as caught:
         plan(kind, **fields)
     assert [error["pointer"] for error in caught.value.errors] == [pointer]
-    assert plan(kind, "sd15", **fields)
+    assert plan(kind, "standard", **fields)
+
+
+@pytest.mark.parametrize("languages", [["xx"], ["en", "xx"]])
+def test_a_language_that_the_ocr_lacks_is_pointed_at(languages: list[str]) -> None:
+    with pytest.raises(InvalidRequest, match="rapidocr does not know the language xx") as caught:
+        plan("ocr", languages=languages)
+    assert caught.value.errors[0]["pointer"] == f"/input/languages/{len(languages) - 1}"
+
+
+# Presets
+
+
+def completed(kind: str, **fields: Any) -> tuple[Any, list[Step]]:
+    """A request with its preset applied, and its plan with the preset's models."""
+    request = kinds()[kind].completed(kinds()[kind].Input(**{**MINIMAL[kind], **fields}))
+    models = dict(kinds()[kind].preset(request).models)
+    choice = ModelChoice(REGISTRY, "tiny", models, Priority.INTERACTIVE)
+    return request, kinds()[kind].plan(request, choice)
+
+
+def test_a_preset_sets_models_options_and_what_the_request_leaves_open() -> None:
+    request, [caption, drawn] = completed("reimagine", preset="image-text-image", seed=3)
+    assert (request.steps, request.guidance, request.translate_to, request.seed) == (20, 7.0, [], 3)
+    assert (caption.model, drawn.model) == ("blip-base", "sd21")
+    assert caption.params["repetition_penalty"] == 1.5
+    assert caption.params["bad_words"] == ["black and white"]
+    assert (drawn.params["width"], drawn.params["height"]) == (512, 512)
+
+
+def test_a_request_overrides_its_preset() -> None:
+    request, steps = completed(
+        "reimagine", preset="image-text-image", steps=5, translate_to=["fra_Latn"]
+    )
+    assert (request.steps, request.guidance) == (5, 7.0)
+    assert [step.name for step in steps] == ["caption", "translate", "diffuse"]
+
+
+@pytest.mark.parametrize("kind", ["blend", "reimagine"])
+def test_every_preset_plans(kind: str) -> None:
+    for name, preset in kinds()[kind].presets.items():
+        _, steps = completed(kind, preset=name)
+        assert preset.models.items() <= {step.family: step.model for step in steps}.items()
+
+
+# Drawing
+
+
+def test_a_mask_makes_it_inpainting() -> None:
+    drawn = plan("blend", mask="file_3")[-1]
+    assert drawn.params["task"] == "inpainting"
+
+
+def test_scheduler_and_loras_are_parameters_of_the_batch(tmp_path: Path) -> None:
+    [drawn] = plan("generate", "standard", scheduler="ddim", loras=[{"name": "lcm-sd15"}])
+    assert drawn.params["scheduler"] == "ddim"
+    assert drawn.params["loras"] == [{"name": "lcm-sd15", "scale": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("nobody", "no such LoRA"), ("pixel-art-xl", "made for sdxl, and sd15 is not")],
+)
+def test_a_lora_that_does_not_fit_is_pointed_at(name: str, reason: str) -> None:
+    with pytest.raises(InvalidRequest, match=reason) as caught:
+        plan("generate", "standard", loras=[{"name": "lcm-sd15"}, {"name": name}])
+    assert caught.value.errors[0]["pointer"] == "/input/loras/1/name"
+
+
+def test_a_hosted_model_is_named_as_a_diffuser_and_run_by_its_own_family() -> None:
+    hosted = {"diffuser": "gemini-3.1-flash-image"}
+    [drawn] = plan("generate", chosen=hosted, width=512)
+    assert (drawn.family, drawn.model) == ("hosted", "gemini-3.1-flash-image")
+    assert drawn.params == {"task": "text-to-image", "width": 512}
+    with pytest.raises(InvalidRequest, match="takes no scheduler") as caught:
+        plan("generate", chosen=hosted, scheduler="ddim")
+    assert caught.value.errors[0]["pointer"] == "/input/scheduler"
+
+
+def test_few_step_models_have_their_own_steps_and_guidance() -> None:
+    [drawn] = plan("generate", chosen={"diffuser": "sdxl-turbo"})
+    assert (drawn.params["steps"], drawn.params["guidance"]) == (4, 0.0)
+    assert plan("blend")[-1].params["steps"] == 50

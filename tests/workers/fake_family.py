@@ -6,28 +6,48 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from PIL import Image
 
-from shared.errors import InvalidImage
-from workers.predictor import Batch, Checkpoint, Predictor, StepMonitor
+from shared.errors import InvalidImage, PredictionFailed
+from workers.predictor import Batch, Checkpoint, Predictor, Result, StepMonitor
 
 
 class Fake(Predictor):
-    """Answers with the batch that it saw; a sample's `do` names what happens to it."""
+    """Answers with the batch that it saw; a sample's `do` names what happens to it.
+
+    A checkpoint's settings: `seconds` that it takes to load, and a `file`: as long as that is
+    not there, it is made and loading ends the process.
+    """
+
+    def __init__(self, device: str) -> None:
+        super().__init__(device)
+        self.models: set[str] = set()
+        self.loads: list[str] = []
 
     def load(self, checkpoint: Checkpoint) -> None:
+        self.loads.append(checkpoint.model)
+        time.sleep(checkpoint.settings.get("seconds", 0))
+        file = Path(checkpoint.settings.get("file", "/"))
+        if not file.exists():
+            file.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
         if checkpoint.path.name == "broken":
             raise ValueError("no such layer: left_knee")
         if (checkpoint.path / "away").exists():
             raise ValueError("away")
         if checkpoint.path.name == "deadly":
             os.kill(os.getpid(), signal.SIGABRT)
+        self.models.add(checkpoint.model)
 
-    def predict(self, batch: Batch, monitor: StepMonitor) -> list[dict[str, Any]]:
+    def unload(self, model: str) -> None:
+        self.models.remove(model)
+
+    def predict(self, batch: Batch, monitor: StepMonitor) -> Sequence[Result]:
         for sample in batch.samples:
             self._obey(sample, batch)
         steps = batch.params.get("steps", 1)
@@ -39,7 +59,9 @@ class Fake(Predictor):
         monitor.step(steps, steps, "done")
         texts = [sample.get("text", "") for sample in batch.samples]
         return [
-            {
+            PredictionFailed("not this one")
+            if sample.get("do") == "fail in place"
+            else {
                 "text": sample.get("text") or described(sample.get("image")),
                 "prompt": sample.get("prompt"),
                 "image": Image.new("RGB", (8, 8), (sample.get("seed", 0), 0, 0)),
@@ -49,6 +71,7 @@ class Fake(Predictor):
                 "pid": os.getpid(),
                 "device": (self.device, os.environ["CUDA_VISIBLE_DEVICES"]),
                 "folder": tempfile.gettempdir(),
+                "loads": self.loads,
             }
             for sample in batch.samples
         ]
@@ -72,6 +95,8 @@ class Fake(Predictor):
         if do == "fill memory":
             raise MemoryError("the barrel is full")
         if do == "fill memory in company" and len(batch.padded) > 1:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        if do == "fill memory beside others" and len(self.models) > 1:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
         if do == "lose the device":
             # What is left of torch once the device's context is lost: nothing that works.

@@ -16,9 +16,12 @@ import pytest
 
 from deploy.process import die_with_parent
 from shared.contracts import JobStatus, NewJob, Priority, Step, StepStatus, new_id
+from shared.errors import ModelNotAvailable
 from shared.ledger import Ledger
 from shared.queues import admit, broker_app
+from shared.settings import Settings
 from tests.faults.proxy import FaultProxy
+from workers.app import served_models
 
 PATIENCE_S = 90.0  # of a test; of one wait
 STEPS = {
@@ -51,8 +54,8 @@ class Hall:
         self._jobs: list[str] = []
         self._workers: list[Worker] = []
 
-    def submit(self, text: str, kind: str = "translate") -> str:
-        step = STEPS[kind]
+    def submit(self, text: str, kind: str = "translate", model: str = "tiny") -> str:
+        step = STEPS[kind].model_copy(update={"model": model})
         given = {"translate": {"text": text}, "generate": {"prompt": text, "seed": 1}}
         job = NewJob(
             id=new_id("job"),
@@ -207,11 +210,10 @@ def test_a_longer_one_goes_to_another_worker_at_once(hall: Hall, number: signal.
 
 def test_what_the_model_has_not_begun_is_released_at_once(hall: Hall) -> None:
     worker = hall.worker("diffuser", shutdown_grace_s=600, lease_s=600)
-    running, waiting = (hall.submit("do: sleep 5", "generate") for _ in range(2))
+    jobs = [hall.submit("do: sleep 5", "generate") for _ in range(2)]
+    until(lambda: any(hall.ledger.get(job).progress for job in jobs))
+    running, waiting = sorted(jobs, key=lambda job: -hall.ledger.get(job).progress)
     until(lambda: hall.ledger.get(waiting).fence == 1)
-    if hall.ledger.get(waiting).progress:
-        running, waiting = waiting, running
-    hall.await_running(running)
     worker.signal()
     until(lambda: hall.released(waiting))
     assert hall.status(running) is JobStatus.RUNNING
@@ -318,6 +320,83 @@ def test_a_server_that_is_away_is_waited_for(hall: Hall) -> None:
     worker.broker.heal()
     until(worker.ready)
     hall.await_success(job)
+
+
+# Several models
+
+
+@pytest.fixture
+def models_dir(tmp_path: Path) -> Path:
+    """A registry with sculptors of whom two are here, and two more translators."""
+    for name in ("clay", "bronze", "second"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "models.toml").write_text(
+        f"""
+[profiles]
+here = {{ sculptor = "clay" }}
+away = {{ sculptor = "marble" }}
+
+[sculptor]
+clay = {{ path = "{tmp_path}/clay" }}
+bronze = {{ path = "{tmp_path}/bronze" }}
+ice = {{ repo = "someone/ice" }}
+marble = {{ repo = "someone/marble" }}
+
+[painter]
+oil = {{ repo = "someone/oil" }}
+
+[translator.second]
+path = "{tmp_path}/second"
+memory_gb = 0.1
+
+[translator.huge]
+path = "{tmp_path}/second"
+memory_gb = 5
+"""
+    )
+    return tmp_path
+
+
+def names(models_dir: Path, profile: str, *named: str, family: str = "sculptor") -> list[str]:
+    settings = Settings(models_dir=models_dir, profile=profile)
+    return [model.name for model, _ in served_models(family, named, settings)]
+
+
+def test_a_worker_serves_the_profiles_model_and_what_else_is_here(models_dir: Path) -> None:
+    assert names(models_dir, "here") == ["clay", "bronze"]
+    assert names(models_dir, "away") == ["bronze", "clay"]
+
+
+def test_a_worker_with_named_models_serves_exactly_those(models_dir: Path) -> None:
+    assert names(models_dir, "here", "bronze", "clay") == ["bronze", "clay"]
+    with pytest.raises(ModelNotAvailable, match="models pull marble"):
+        names(models_dir, "here", "clay", "marble")
+
+
+def test_a_worker_without_any_model_says_what_would_bring_one(models_dir: Path) -> None:
+    with pytest.raises(ModelNotAvailable, match="models pull oil"):
+        names(models_dir, "here", family="painter")
+    with pytest.raises(ModelNotAvailable, match="the profile has no composer"):
+        names(models_dir, "here", family="composer")
+
+
+def test_other_models_are_loaded_when_a_job_names_them(hall: Hall, models_dir: Path) -> None:
+    worker = hall.worker(models_dir=models_dir, memory_gb=0.15)  # for one of them
+
+    def held() -> tuple[str, ...]:
+        return next(w.held for w in hall.ledger.workers() if w.pid == worker.process.pid)
+
+    assert held() == ("tiny",)
+    hall.await_success(hall.submit("hello", model="second"))
+    until(lambda: held() == ("second",))
+    refused = hall.submit("hello", model="huge")
+    until(lambda: hall.status(refused) is JobStatus.FAILED)
+    error = hall.ledger.get(refused).error
+    assert error
+    assert error.code == "out_of_memory"
+    assert "huge needs about 5.0 GB, the worker may use 0.1 GB" in error.message
+    hall.await_success(hall.submit("hello"))
+    until(lambda: held() == ("tiny",))
 
 
 # What goes wrong in between

@@ -222,6 +222,18 @@ def test_a_ticket_with_one_bad_sample_fails_as_a_whole(batcher: MicroBatcher) ->
     assert not batcher._waiting
 
 
+def test_a_sample_that_fails_in_place_is_not_tried_again_and_harms_nobody(
+    batcher: MicroBatcher,
+) -> None:
+    good, bad = (
+        batcher.submit("m", {}, 4, [{"text": "a", **more}], interactive=False)
+        for more in ({}, {"do": "fail in place"})
+    )
+    assert good.result().results[0]["company"] == ["a", "a"]
+    with pytest.raises(PredictionFailed, match="not this one"):
+        bad.result()
+
+
 def test_out_of_memory_is_tried_at_batch_size_1_and_told(batcher: MicroBatcher) -> None:
     occupy(batcher)
     heavy = batcher.submit("m", {}, 4, texts("a", do="fill memory in company"))
@@ -267,6 +279,139 @@ def test_a_model_that_comes_back_fails_nobody(tmp_path: Path) -> None:
     finally:
         batcher.close()
         process.close()
+
+
+@pytest.fixture(scope="module")
+def narrow() -> Iterator[ModelProcess]:
+    """Models that need all the memory, and take a while to load."""
+    checkpoints = [
+        Checkpoint(name, Path(name), "r1", settings={"seconds": seconds}, memory_gb=1)
+        for name, seconds in {"a": 0, "b": 0, "slow": 0.7, "stuck": 600, "broken": 0.2}.items()
+    ]
+    process = ModelProcess("tests.workers.fake_family:Fake", "cpu", checkpoints, memory_gb=1)
+    assert process.wait_ready(30)
+    yield process
+    process.close()
+
+
+@pytest.fixture
+def shared(narrow: ModelProcess) -> Iterator[MicroBatcher]:
+    """A batcher whose models share one place, with turns of half a second; it holds a."""
+    batcher = MicroBatcher(narrow, patience_s=0.2, switch_s=0.5, load_limit_s=1)
+    batcher.submit("a", {}, 1, texts("first")).result()
+    yield batcher
+    batcher.close()
+    batcher._thread.join(10)
+
+
+def work(batcher: MicroBatcher, model: str, count: int = 1, **more: Any) -> list[Ticket]:
+    """Batches of one sample that take a twentieth of a second each."""
+    params = {"seconds": 0.05}
+    return [batcher.submit(model, params, 1, texts(model), **more) for _ in range(count)]
+
+
+def times(*tickets: Ticket) -> list[float]:
+    return [ticket.result().results[0]["at"] for ticket in tickets]
+
+
+def await_load(batcher: MicroBatcher, model: str) -> None:
+    while not batcher._process._running or model in batcher._process.held:
+        time.sleep(0.005)
+
+
+def test_a_model_in_memory_goes_first_but_not_for_long(shared: MicroBatcher) -> None:
+    time.sleep(0.6)  # since it was loaded
+    with shared._changed:
+        (other,), many = work(shared, "b"), work(shared, "a", 25)
+        asked = time.monotonic()
+    at, *those = times(other, *many)
+    assert at - asked > 0.4
+    assert 0 < sum(each < at for each in those) < 25
+
+
+def test_the_most_urgent_goes_first_whatever_is_in_memory(shared: MicroBatcher) -> None:
+    bulk = work(shared, "a", 20, interactive=False)
+    (urgent,) = work(shared, "b")
+    at = times(urgent, *bulk)
+    assert sum(each < at[0] for each in at[1:]) <= 5
+
+
+def test_models_that_do_not_fit_together_take_turns(shared: MicroBatcher) -> None:
+    tickets = [work(shared, "ab"[number % 2])[0] for number in range(50)]
+    results = [ticket.result().results[0] for ticket in tickets]
+    loads = max(len(result["loads"]) for result in results)
+    before = min(len(result["loads"]) for result in results)
+    assert 2 <= loads - before <= 15
+    a, b = (
+        [result["at"] for ticket, result in zip(tickets, results, strict=True) if ticket.model == m]
+        for m in "ab"
+    )
+    assert min(b) < max(a)
+    assert min(a) < max(b)
+
+
+def test_a_ticket_is_canceled_at_once_while_its_model_is_loaded(
+    shared: MicroBatcher, narrow: ModelProcess
+) -> None:
+    pid = narrow.pid
+    (canceled,) = work(shared, "slow")
+    late = shared.submit("slow", {}, 1, texts("late"), timeout_s=0.2)
+    await_load(shared, "slow")
+    started = time.monotonic()
+    canceled.cancel()
+    assert isinstance(error(canceled), StepCanceled)
+    assert time.monotonic() - started < 0.5
+    assert isinstance(error(late), DeadlineExceeded)
+    assert time.monotonic() - started < 0.5
+    assert narrow.held == frozenset()
+    (result,) = shared.submit("a", {}, 1, texts("next")).result().results
+    assert result["pid"] == pid  # though nobody wanted it, the load was let end
+    assert result["loads"][-2:] == ["slow", "a"]
+
+
+def test_close_does_not_wait_for_a_model_to_load(narrow: ModelProcess) -> None:
+    batcher = MicroBatcher(narrow)
+    (ticket,) = work(batcher, "slow")
+    await_load(batcher, "slow")
+    started = time.monotonic()
+    batcher.close(60)
+    assert isinstance(error(ticket), StepInterrupted)
+    assert time.monotonic() - started < 0.5
+    batcher._thread.join(10)
+
+
+def test_a_model_that_cannot_be_loaded_fails_its_own_tickets(shared: MicroBatcher) -> None:
+    broken = work(shared, "broken", 3)
+    await_load(shared, "broken")
+    (other,) = work(shared, "b")
+    assert {type(error(each)) for each in broken} == {ModelNotAvailable}
+    assert other.result().results[0]["loads"].count("broken") == 1
+
+
+def test_a_death_while_loading_is_forgiven_once(tmp_path: Path) -> None:
+    checkpoints = [
+        Checkpoint("a", Path("a"), "r1"),
+        Checkpoint("fragile", Path("b"), "r1", settings={"file": str(tmp_path / "died")}),
+        Checkpoint("deadly", Path("deadly"), "r1"),
+    ]
+    process = ModelProcess("tests.workers.fake_family:Fake", "cpu", checkpoints)
+    batcher = MicroBatcher(process)
+    try:
+        assert work(batcher, "fragile")[0].result().results
+        (deadly,) = work(batcher, "deadly")
+        assert isinstance(error(deadly), ModelProcessDied)
+        assert work(batcher, "a")[0].result().results
+    finally:
+        batcher.close()
+        process.close()
+
+
+def test_a_load_that_hangs_is_ended(shared: MicroBatcher) -> None:
+    (stuck,) = work(shared, "stuck")
+    raised = error(stuck)
+    assert isinstance(raised, ModelProcessDied)
+    assert "while it loaded stuck" in raised.message
+    assert work(shared, "a")[0].result().results
 
 
 def begin(batcher: MicroBatcher, params: dict[str, Any], name: str) -> Ticket:

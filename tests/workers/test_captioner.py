@@ -7,13 +7,15 @@ import pytest
 from PIL import Image, ImageDraw
 
 from shared.errors import ModelNotAvailable, PredictionFailed
-from tests import checkpoints
+from shared.model_store import CHECKPOINTS
+from tests.checkpoints.captioners import BUILDERS, git
+from tests.checkpoints.translators import marian
+from tests.checkpoints.vqa import blip_vqa
 from tests.workers.families import Recorder, noise
 from workers.families.captioner import Captioner
-from workers.model_files import CHECKPOINTS
 from workers.predictor import Batch, Checkpoint
 
-KINDS = ["blip", "vit_gpt2", "git"]
+KINDS = ["blip", "vit-gpt2", "git"]
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +23,7 @@ def captioner(tmp_path_factory: pytest.TempPathFactory) -> Captioner:
     folder = tmp_path_factory.mktemp("captioners")
     captioner = Captioner("cpu")
     for kind in KINDS:
-        path = getattr(checkpoints, kind)(folder / kind)
-        captioner.load(Checkpoint(kind, path, "r"))
+        captioner.load(Checkpoint(kind, BUILDERS[kind](folder / kind), "r"))
     return captioner
 
 
@@ -75,6 +76,27 @@ def test_length_is_bounded_as_published_or_as_asked(captioner: Captioner, kind: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_bad_words_are_never_begun(captioner: Captioner, kind: str) -> None:
+    options: dict[str, Any] = {"min_length": 10, "max_tokens": 10}
+    (text,) = captions(captioner, kind, [0], **options)
+    word = next(letter for letter in text if letter != " ")
+    (other,) = captions(captioner, kind, [0], **options, bad_words=[f"{word}bc and d"])
+    assert not other.startswith(word)
+    if kind == "vit-gpt2":  # whose letters have one token each, within a word or not
+        assert word not in other
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_published_recipe_is_followed(captioner: Captioner, kind: str) -> None:
+    recipe = {"num_beams": 4, "early_stopping": True, "length_penalty": 2.0}
+    recipe |= {"no_repeat_ngram_size": 2, "repetition_penalty": 1.5, "min_length": 12}
+    (text,) = captions(captioner, kind, [0], **recipe, max_tokens=14)
+    letters = text.replace(" ", "")
+    pairs = [letters[i : i + 2] for i in range(len(letters) - 1)]
+    assert len(pairs) == len(set(pairs))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_token_is_reported_and_a_cancel_stops_at_once(
     captioner: Captioner, kind: str
 ) -> None:
@@ -87,7 +109,7 @@ def test_every_token_is_reported_and_a_cancel_stops_at_once(
 
 
 def test_a_prompt_longer_than_the_model_is_refused(captioner: Captioner) -> None:
-    with pytest.raises(PredictionFailed, match="longer than the 64 tokens"):
+    with pytest.raises(PredictionFailed, match="101 tokens are given and 64 is all"):
         captions(captioner, "git", [0], prompt="a " * 100)
 
 
@@ -113,15 +135,26 @@ def test_any_size_of_picture_is_read(captioner: Captioner) -> None:
 
 
 def test_an_unknown_architecture_is_named(captioner: Captioner, tmp_path: Path) -> None:
-    checkpoints.marian(tmp_path)
+    marian(tmp_path / "marian")
     with pytest.raises(ModelNotAvailable, match=r"marian is no captioner; known are blip, git"):
-        captioner.load(Checkpoint("x", tmp_path, "r"))
+        captioner.load(Checkpoint("x", tmp_path / "marian", "r"))
+    blip_vqa(tmp_path / "vqa")
+    with pytest.raises(ModelNotAvailable, match="BlipForQuestionAnswering is no captioner"):
+        captioner.load(Checkpoint("x", tmp_path / "vqa", "r"))
     with pytest.raises(ModelNotAvailable, match=r"no config\.json"):
         captioner.load(Checkpoint("x", tmp_path / "none", "r"))
 
 
 def test_pickled_weights_are_not_loaded(captioner: Captioner, tmp_path: Path) -> None:
-    checkpoints.git(tmp_path)
+    git(tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
-    with pytest.raises(OSError, match="safetensors"):
+    with pytest.raises(ModelNotAvailable, match=r"pickled weights alone \(pytorch_model\.bin\)"):
         captioner.load(Checkpoint("x", tmp_path, "r"))
+
+
+def test_an_unloaded_model_is_gone(tmp_path: Path) -> None:
+    captioner = Captioner("cpu")
+    captioner.load(Checkpoint("git", git(tmp_path), "r"))
+    captioner.unload("git")
+    with pytest.raises(KeyError):
+        captions(captioner, "git", [0])

@@ -3,18 +3,24 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from diffusers import EulerDiscreteScheduler
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from shared.errors import ModelNotAvailable, PredictionFailed
 from tests import checkpoints
 from tests.workers.families import Recorder, noise
-from workers.families.diffuser import Diffuser, at_least_one_step
+from workers.diffusion.arguments import at_least_one_step
+from workers.diffusion.inpainting import redrawn
+from workers.families.diffuser import Diffuser
 from workers.predictor import Batch, Checkpoint
 
 MODELS = ["sd15", "sdxl"]
 IMAGE = {"task": "image-to-image", "strength": 0.75}
+MASK = Image.new("RGB", (32, 32))
+MASK.paste((255, 255, 255), (8, 8, 24, 24))
 
 
 @pytest.fixture(scope="module")
@@ -152,11 +158,46 @@ def test_a_long_prompt_is_cut_by_the_library(diffuser: Diffuser) -> None:
 
 
 def test_all_tasks_share_the_weights(diffuser: Diffuser) -> None:
-    draw(diffuser, "sdxl", [sample(1, image=noise(1))], **IMAGE)
-    text = diffuser._pipelines["sdxl", "text-to-image"]
-    image = diffuser._pipelines["sdxl", "image-to-image"]
-    assert text.unet is image.unet
-    assert text.vae is image.vae
+    samples = [sample(1, image=noise(1), mask=MASK)]
+    for task in ("image-to-image", "inpainting"):
+        draw(diffuser, "sdxl", samples, task=task)
+    pipes = diffuser._models["sdxl"]._pipes
+    assert len(pipes) == 3
+    assert len({id(pipe.unet) for pipe in pipes.values()}) == 1
+    assert len({id(pipe.vae) for pipe in pipes.values()}) == 1
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("strength", [1.0, 0.4])
+def test_inpainting_keeps_what_the_mask_leaves_out(
+    diffuser: Diffuser, model: str, strength: float
+) -> None:
+    picture = noise(1, 32, 32)
+    samples = [sample(1, image=picture, mask=MASK)]
+    (drawn,) = draw(diffuser, model, samples, task="inpainting", strength=strength)
+    kept = np.asarray(MASK.convert("L")) == 0
+    differs = (np.asarray(drawn) != np.asarray(picture)).any(axis=-1)
+    assert not differs[kept].any()
+    assert differs[~kept].mean() > 0.9
+
+
+def test_a_mask_of_any_size_and_mode_lies_over_the_picture(diffuser: Diffuser) -> None:
+    picture = noise(1, 60, 44)
+    params = {"task": "inpainting", "width": 40, "height": 32}
+    (drawn,) = draw(diffuser, "sd15", [sample(1, image=picture, mask=MASK)], **params)
+    small = picture.resize((40, 32), Image.Resampling.LANCZOS)
+    for box in ((0, 0, 40, 6), (0, 26, 40, 32), (0, 0, 8, 32), (32, 0, 40, 32)):
+        assert drawn.crop(box) == small.crop(box)
+    assert drawn.crop((12, 10, 28, 22)) != small.crop((12, 10, 28, 22))
+    for mode in ("L", "1"):
+        samples = [sample(1, image=picture, mask=MASK.convert(mode))]
+        assert equal(draw(diffuser, "sd15", samples, **params), [drawn])
+
+
+def test_a_mask_has_no_degrees() -> None:
+    mask = Image.new("L", (2, 1))
+    mask.putdata([127, 128])
+    assert list(redrawn(mask, (2, 1)).tobytes()) == [0, 255]
 
 
 def test_what_is_no_pipeline_is_named(diffuser: Diffuser, tmp_path: Path) -> None:
@@ -170,17 +211,33 @@ def test_pickled_weights_are_not_loaded(diffuser: Diffuser, tmp_path: Path) -> N
     checkpoints.sd15(tmp_path)
     weights = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
-    with pytest.raises(OSError, match="safetensors"):
+    with pytest.raises(ModelNotAvailable, match="pickled weights"):
         diffuser.load(Checkpoint("x", tmp_path, "r"))
 
 
-def test_the_published_safety_checker_is_loaded(tmp_path: Path) -> None:
+def test_the_models_own_checker_judges_and_blacks_nothing_out(tmp_path: Path) -> None:
     checkpoints.with_safety_checker(checkpoints.sd15(tmp_path))
+    file = tmp_path / "safety_checker" / "model.safetensors"
+    weights = load_file(file)
     diffuser = Diffuser("cpu")
-    diffuser.load(Checkpoint("x", tmp_path, "r"))
-    assert diffuser._pipelines["x", "text-to-image"].safety_checker is not None
-    assert draw(diffuser, "x", [sample(1)])[0].size == (32, 32)
-    assert draw(diffuser, "x", [sample(1, image=noise(1))], **IMAGE)[0].size == (32, 32)
+    pictures = []
+    for threshold in (2.0, -2.0):  # of a cosine: nothing is over the one, all over the other
+        weights["concept_embeds_weights"].fill_(threshold)
+        save_file(weights, file, {"format": "pt"})
+        diffuser.load(Checkpoint("x", tmp_path, "r"))
+        for params in ({}, IMAGE, {"task": "inpainting"}):
+            samples = [sample(1, image=noise(1), mask=MASK)]
+            batch = Batch("x", {"steps": 3, "width": 32, "height": 32, **params}, 2, samples)
+            (result,) = diffuser.predict(batch, Recorder())
+            assert result["unsafe"] is (threshold < 0)
+            assert len(result["image"].getcolors(1024)) > 1
+            pictures.append(result["image"])
+    assert equal(pictures[:3], pictures[3:])
+
+
+def test_without_a_checker_nothing_is_said(diffuser: Diffuser) -> None:
+    batch = Batch("sd15", {"steps": 1, "width": 32, "height": 32}, 1, [sample(1)])
+    assert diffuser.predict(batch, Recorder())[0].keys() == {"image", "prompt"}
 
 
 def test_another_scheduler_comes_with_the_checkpoint(tmp_path: Path) -> None:

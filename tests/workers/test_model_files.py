@@ -1,13 +1,15 @@
 """Finding a model's files."""
 
+import importlib.metadata
 import re
 from pathlib import Path
 
 import pytest
 
 from shared.errors import ModelNotAvailable, SettingsError
+from shared.model_store import LOCK_FILE, folder_digest
 from shared.models import Model, Registry
-from workers.model_files import LOCK_FILE, checkpoint, folder_digest, resolve_model
+from workers.model_files import checkpoint, resolve_model
 
 
 @pytest.fixture
@@ -17,19 +19,6 @@ def folder(tmp_path: Path) -> Path:
     (folder / "config.json").write_text("{}")
     (folder / "inner" / "weights").write_bytes(b"123")
     return folder
-
-
-def test_a_folder_is_named_by_its_content(folder: Path) -> None:
-    before = folder_digest(folder)
-    assert before.startswith("sha256:")
-    assert len(before) == len("sha256:") + 16
-    (folder / ".hidden").write_text("x")
-    assert folder_digest(folder) == before
-    (folder / "inner" / "weights").write_bytes(b"124")
-    changed = folder_digest(folder)
-    assert changed != before
-    (folder / "inner" / "weights").rename(folder / "weights")
-    assert folder_digest(folder) not in (before, changed)
 
 
 def test_a_worker_may_be_given_a_folder(folder: Path, tmp_path: Path) -> None:
@@ -64,6 +53,42 @@ def test_a_model_that_was_not_pulled_comes_with_the_command(tmp_path: Path) -> N
     model = Registry.load(tmp_path).models["diffuser", "sd15"]
     with pytest.raises(ModelNotAvailable, match="python -m workers models pull sd15"):
         checkpoint(model, tmp_path)
+
+
+def test_a_package_is_a_model_with_its_version(tmp_path: Path) -> None:
+    found = checkpoint(Registry.load(tmp_path).models["ocr", "rapidocr"], tmp_path)
+    assert found.path.name == "rapidocr"
+    assert found.revision == importlib.metadata.version("rapidocr")
+
+
+def test_the_folders_of_a_cascade_are_one_checkpoint(folder: Path, tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    second.mkdir()
+    (second / "model_index.json").write_text("{}")
+    model = Model(
+        name="m", family="diffuser", path=str(folder), stages=(str(second),), settings={"a": 1}
+    )
+    found = checkpoint(model, tmp_path)
+    assert (found.path, found.parts, found.settings) == (folder, (second,), {"a": 1})
+    assert found.revision == f"{folder_digest(folder)}+{folder_digest(second)}"
+    with pytest.raises(ModelNotAvailable, match="gone"):
+        checkpoint(model.model_copy(update={"stages": ("/gone",)}), tmp_path)
+
+
+def test_loras_that_are_here_and_may_fit_come_with_a_model(tmp_path: Path) -> None:
+    for name in ("fits", "other", "any"):
+        (tmp_path / name).mkdir()
+    entries = {"fits": "sd15", "other": "sdxl", "any": "", "gone": "sd15"}
+    (tmp_path / "models.toml").write_text(
+        "".join(
+            f'[lora.{name}]\npath = "{tmp_path / name}"\n' + (f'base = "{base}"\n' if base else "")
+            for name, base in entries.items()
+        )
+    )
+    registry = Registry.load(tmp_path)
+    model = Model(name="m", family="diffuser", path=str(tmp_path / "fits"), base="sd15")
+    found = checkpoint(model, tmp_path, registry).adapters
+    assert found == {name: tmp_path / name for name in ("fits", "any")}
 
 
 def test_a_damaged_lock_is_named(tmp_path: Path) -> None:

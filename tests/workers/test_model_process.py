@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,8 +25,8 @@ from workers.predictor import Batch, Checkpoint
 FAKE = "tests.workers.fake_family:Fake"
 
 
-def run(process: ModelProcess, do: str = "", **params: object) -> Prediction:
-    batch = Batch("m", params, 2, [{"text": "a", "do": do}])
+def run(process: ModelProcess, do: str = "", model: str = "m", **params: object) -> Prediction:
+    batch = Batch(model, params, 2, [{"text": "a", "do": do}])
     return process.submit(batch, lambda *_: None).result(30)
 
 
@@ -241,3 +241,86 @@ time.sleep(60)
         assert alive(pid)
         it.kill()
     assert until(lambda: not alive(pid))
+
+
+# Several models
+
+
+@pytest.fixture(scope="module")
+def several() -> Iterator[ModelProcess]:
+    """Room for two of its models."""
+    checkpoints = [
+        Checkpoint(name, Path(name), "r1", memory_gb=size)
+        for name, size in {"a": 1, "b": 1, "large": 2, "huge": 3, "broken": 1, "deadly": 1}.items()
+    ]
+    process = ModelProcess(FAKE, "cpu", checkpoints, memory_gb=2)
+    assert process.wait_ready(30)
+    yield process
+    process.close()
+
+
+def hold(process: ModelProcess, *models: str) -> frozenset[str]:
+    assert process.wait_ready(20)
+    for model in models:
+        process.hold(model).result(20)
+    return process.held
+
+
+def test_models_are_loaded_on_demand_and_make_room(several: ModelProcess) -> None:
+    assert hold(several) == {"a"}
+    assert hold(several, "b") == {"a", "b"}
+    assert hold(several, "large") == {"large"}
+    assert run(several, model="a").results[0]["loads"] == ["a", "b", "large", "a"]
+    assert several.held == {"a"}
+
+
+def test_a_model_that_cannot_be_loaded_costs_the_others_nothing(several: ModelProcess) -> None:
+    assert hold(several, "a")
+    pid = several.pid
+    with pytest.raises(ModelNotAvailable, match="left_knee"):
+        hold(several, "broken")
+    with pytest.raises(OutOfMemory, match=r"huge needs about 3\.0 GB, .* may use 2\.0 GB"):
+        hold(several, "huge")
+    with pytest.raises(ModelNotAvailable, match="does not serve nobody"):
+        hold(several, "nobody")
+    assert "a" in several.held
+    assert run(several, model="a").results[0]["pid"] == several.pid == pid
+
+
+def test_a_batch_without_enough_memory_is_tried_again_without_the_others(
+    several: ModelProcess,
+) -> None:
+    assert hold(several, "a", "b") == {"a", "b"}
+    (result,) = run(several, "fill memory beside others", model="b").results
+    assert result["computed"] == 2
+    assert several.held == {"b"}
+    with pytest.raises(OutOfMemory):
+        run(several, "fill memory", model="b")
+    assert several.held == {"b"}
+
+
+def test_a_new_process_begins_with_the_model_that_was_used_last(several: ModelProcess) -> None:
+    assert hold(several, "a", "b") == {"a", "b"}
+    with pytest.raises(ModelProcessDied):
+        run(several, "die", model="b")
+    assert several.held == frozenset()
+    assert hold(several) == {"b"}
+
+
+def test_a_model_whose_load_ends_the_process_is_named(several: ModelProcess) -> None:
+    assert hold(several, "a")
+    assert run(several, model="a")
+    with pytest.raises(ModelProcessDied, match=r"SIGABRT while it loaded deadly, .* 1\.0 GB$"):
+        hold(several, "deadly")
+    assert hold(several) == {"a"}
+    assert several.error is None
+
+
+def test_a_first_model_that_is_too_large_is_told_at_the_start() -> None:
+    checkpoints = [Checkpoint("huge", Path("huge"), "r1", memory_gb=3)]
+    process = ModelProcess(FAKE, "cpu", checkpoints, memory_gb=2)
+    try:
+        with pytest.raises(OutOfMemory, match=r"3\.0 GB, .* 2\.0 GB \(IMAGEMILL_MEMORY_GB\)"):
+            process.wait_ready(20)
+    finally:
+        process.close()

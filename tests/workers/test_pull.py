@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from shared.errors import ModelNotAvailable
+from shared.model_store import LOCK_FILE
 from shared.models import Registry
 from tests.workers.hub import Files, Hub, serve
-from workers.model_files import LOCK_FILE, checkpoint, resolve_model
+from workers.model_files import checkpoint, resolve_model
 from workers.pull import pull, wanted
 
 CAPTIONER: Files = {
@@ -69,6 +70,15 @@ repo = "org/cap"
 revision = "v1"
 [diffuser.pipe]
 repo = "org/pipe"
+licence = "MIT"
+download_gb = 0.2
+memory_gb = 3.0
+[diffuser.cascade]
+repo = "org/pipe"
+stages = ["org/second"]
+[diffuser.vast]
+repo = "org/vast"
+download_gb = 1e9
 """
     )
     return tmp_path
@@ -259,7 +269,7 @@ def test_names_that_nobody_knows(fetch: "partial[None]", hub: Hub) -> None:
 def test_shipped_models_need_no_network(tmp_path: Path) -> None:
     lines: list[str] = []
     pull([], "tiny", tmp_path, endpoint="http://127.0.0.1:9", say=lines.append)
-    assert len(lines) == 3
+    assert len(lines) == 5
     assert all("nothing to fetch" in line for line in lines)
 
 
@@ -275,3 +285,34 @@ def test_shards_and_their_index_are_wanted() -> None:
         "runs/events.json",
     ]
     assert wanted(names, {""}) == sorted(set(names) - {names[4], names[7]})
+
+
+def test_every_stage_of_a_cascade_is_pulled(
+    hub: Hub, fetch: "partial[None]", models_dir: Path
+) -> None:
+    commits = [hub.publish(repo, PIPELINE) for repo in ("org/pipe", "org/second")]
+    fetch(["cascade"], None)
+    revision, _ = available(models_dir, "diffuser", "cascade")
+    assert revision == "+".join(commits)
+
+
+def test_size_memory_and_licence_are_told_before_anything_is_fetched(
+    hub: Hub, models_dir: Path
+) -> None:
+    hub.publish("org/pipe", PIPELINE)
+    lines: list[str] = []
+    pull(["pipe", "diffuser/tiny"], None, models_dir, endpoint=hub.url, say=lines.append)
+    assert lines[0] == ("diffuser/pipe: about 0.2 GB to fetch, 3.0 GB of memory, licence MIT")
+    assert lines[1].startswith("in all about 0.2 GB, of ")
+    assert "nothing to fetch" in lines[-1]
+    lines.clear()
+    pull(["pipe"], None, models_dir, endpoint=hub.url, say=lines.append)
+    assert len(lines) == 1
+    assert "verified" in lines[0]
+
+
+def test_what_does_not_fit_on_the_disk_is_not_begun(hub: Hub, models_dir: Path) -> None:
+    hub.publish("org/vast", PIPELINE)
+    with pytest.raises(ModelNotAvailable, match="do not fit"):
+        pull(["vast"], None, models_dir, endpoint=hub.url, say=lambda line: None)
+    assert not (models_dir / "hub").exists()

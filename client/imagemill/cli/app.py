@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from imagemill.cli import jobs, kinds, listings
+from imagemill.cli import jobs, kinds, listings, score
 from imagemill.cli.show import note
 from imagemill.errors import ApiError, ImagemillError, InvalidInput, ServiceUnavailable
 from imagemill.version import __version__
@@ -28,6 +28,7 @@ kinds.add_to(app)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(listings.models, name="models")
 app.command()(listings.workers)
+app.command()(score.score)
 
 
 def show_version(wanted: bool) -> None:

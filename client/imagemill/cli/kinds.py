@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from imagemill.cli.edits import parse_edit, parse_lora
 from imagemill.cli.run import Inputs, job_command
 from imagemill.errors import InvalidInput
 
@@ -19,20 +20,35 @@ Images = Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files or 
 Languages = Annotated[
     list[str] | None, typer.Option(metavar="LANG", help="Like arb_Arab; repeatable.")
 ]
+OcrLanguages = Annotated[
+    list[str] | None,
+    typer.Option("--language", metavar="CODE", help="Of the text in it, like en; repeatable."),
+]
+Negative = Annotated[str | None, typer.Option("--negative", help="What shall not be seen.")]
 Count = Annotated[int | None, typer.Option("-n", metavar="N", help="How many pictures.")]
 Seed = Annotated[int | None, typer.Option(help="Of the first picture; the next have one more.")]
 Steps = Annotated[int | None, typer.Option(help="Denoising steps.")]
 Guidance = Annotated[float | None, typer.Option(help="How closely the text is followed.")]
+Scheduler = Annotated[str | None, typer.Option(metavar="NAME", help="Like euler or ddim.")]
+Loras = Annotated[
+    list[str] | None,
+    typer.Option("--lora", metavar="NAME[=SCALE]", help="An adapter to apply; repeatable."),
+]
 Strength = Annotated[
     float | None, typer.Option(help="How much of the second picture is drawn anew, up to 1.")
 ]
 Side = Annotated[int | None, typer.Option(metavar="PIXELS")]
+Preset = Annotated[str | None, typer.Option(metavar="NAME", help="Settings under your own.")]
 
 
 def blend(
     first: Image,
     second: Image,
+    mask: Annotated[
+        str | None, typer.Option(help="White where the second picture is to be drawn anew.")
+    ] = None,
     translate_to: Languages = None,
+    negative_prompt: Negative = None,
     n: Count = None,
     seed: Seed = None,
     steps: Steps = None,
@@ -40,25 +56,28 @@ def blend(
     strength: Strength = None,
     width: Side = None,
     height: Side = None,
+    scheduler: Scheduler = None,
+    loras: Loras = None,
+    preset: Preset = None,
 ) -> Inputs:
     """Caption the first picture and redraw the second one from that caption."""
-    return [locals()]
+    return [{**locals(), "loras": [parse_lora(each) for each in loras or ()]}]
 
 
 def generate(
     prompt: Annotated[str, typer.Argument()],
-    negative_prompt: Annotated[
-        str | None, typer.Option("--negative", help="What shall not be seen.")
-    ] = None,
+    negative_prompt: Negative = None,
     n: Count = None,
     seed: Seed = None,
     steps: Steps = None,
     guidance: Guidance = None,
     width: Side = None,
     height: Side = None,
+    scheduler: Scheduler = None,
+    loras: Loras = None,
 ) -> Inputs:
     """Draw pictures from a prompt."""
-    return [locals()]
+    return [{**locals(), "loras": [parse_lora(each) for each in loras or ()]}]
 
 
 def caption(
@@ -68,6 +87,19 @@ def caption(
 ) -> Inputs:
     """Say in words what pictures show."""
     return [{"image": image, "prompt": prompt, "max_tokens": max_tokens} for image in images]
+
+
+def vqa(
+    image: Image,
+    question: Annotated[str, typer.Argument(help="Like: what colour is the car?")],
+) -> Inputs:
+    """Answer a question about a picture."""
+    return [locals()]
+
+
+def ocr(images: Images, languages: OcrLanguages = None) -> Inputs:
+    """Read the text in pictures."""
+    return [{"image": image, "languages": languages} for image in images]
 
 
 def translate(
@@ -92,18 +124,42 @@ def translate(
 
 def reimagine(
     image: Image,
+    read: Annotated[
+        str | None, typer.Option(metavar="WHAT", help="caption, ocr (its text), or both.")
+    ] = None,
+    languages: OcrLanguages = None,
+    edit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OP=TEXT",
+            help="append=…, prepend=…, template=… with {caption}, {ocr} or {text}, "
+            "replace=OLD=>NEW or regex=PATTERN=>NEW; repeatable, in order.",
+        ),
+    ] = None,
     translate_to: Languages = None,
+    negative_prompt: Negative = None,
     n: Count = None,
     seed: Seed = None,
     steps: Steps = None,
     guidance: Guidance = None,
+    width: Side = None,
+    height: Side = None,
+    scheduler: Scheduler = None,
+    loras: Loras = None,
+    preset: Preset = None,
 ) -> Inputs:
-    """Read a picture, translate the text and draw new pictures from it."""
-    return [locals()]
+    """Read a picture, edit and translate the text and draw new pictures from it."""
+    return [
+        {
+            **locals(),
+            "edit": [parse_edit(each) for each in edit or ()],
+            "loras": [parse_lora(each) for each in loras or ()],
+        }
+    ]
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands to the command line."""
-    for make_inputs in (blend, generate, caption, translate, reimagine):
+    for make_inputs in (blend, generate, caption, vqa, ocr, translate, reimagine):
         name = make_inputs.__name__
         app.command(name)(job_command(name, make_inputs))

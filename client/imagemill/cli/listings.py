@@ -23,9 +23,9 @@ def list_models(as_json: Json = False) -> None:
         print_json({"data": [model.raw for model in found]})
         return
     print_rows(
-        ("FAMILY", "NAME", "DEFAULT", "AVAILABLE", "LICENCE"),
+        ("FAMILY", "NAME", "STATE", "DEFAULT", "AVAILABLE", "LICENCE"),
         (
-            (m.family, m.name, yes_or_no(m.default), yes_or_no(m.available), m.licence)
+            (m.family, m.name, m.state, yes_or_no(m.default), yes_or_no(m.available), m.licence)
             for m in found
         ),
     )

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from imagemill import Client
-from imagemill.cli.show import note, print_json, progress_of, result_lines
+from imagemill.cli.show import TEXT_OUTPUT, note, print_json, progress_of, result_lines
 from imagemill.errors import ApiError, IntegrityError, InvalidInput, JobFailed, ServiceUnavailable
 from imagemill.inputs import split_input
 from imagemill.records import Job
@@ -102,12 +102,14 @@ def follow(
     """Waits for labelled jobs in turn and prints each one's results; 1 if one did not succeed.
 
     Files go to `out`; without it, to a folder named after the job if `always_save`, and else
-    only their addresses are printed. Ctrl-C leaves the jobs running.
+    only their addresses are printed. Where the result is a text, files are only for `out`.
+    Ctrl-C leaves the jobs running.
     """
     status = 0
     for index, (label, job) in enumerate(jobs):
         mark = f"{label}\t" if label and len(jobs) > 1 else ""
-        folder = out or (Path(job.id) if always_save else None)
+        says = job.kind in TEXT_OUTPUT  # its text is the result, whatever else it stored
+        folder = out or (Path(job.id) if always_save and not says else None)
         try:
             with progress_of(job.id) as on_progress:
                 job = client.wait(job, on_progress)
@@ -130,7 +132,7 @@ def follow(
             continue
         for line in result_lines(job):
             print(f"{mark}{line}")
-        for file in files or (() if folder else (a.url for a in job.artifacts)):
+        for file in files or (() if folder or says else (a.url for a in job.artifacts)):
             print(f"{mark}{file}")
         sys.stdout.flush()
     return status

@@ -46,11 +46,18 @@ def result_lines(job: Job) -> Iterator[str]:
         text = job.outputs.get(TEXT_OUTPUT[job.kind])
         yield from text if isinstance(text, list) else [text or ""]
         return
-    if caption := job.outputs.get("caption"):
-        yield f"caption: {caption}"
+    caption, prompt = job.outputs.get("caption"), job.outputs.get("prompt")
+    for name, text in (("caption", caption), ("text", job.outputs.get("text"))):
+        if text:
+            yield f"{name}: {text}"
+    if prompt and job.kind == "reimagine" and prompt != caption:
+        yield f"prompt: {prompt}"
     translations: Mapping[str, Any] = job.outputs.get("translations") or {}
     for language, text in translations.items():
         yield f"{language}: {text}"
+    for verdict in job.outputs.get("safety") or ():
+        if verdict.get("blocked"):
+            yield f"blocked: {verdict.get('name')}"
 
 
 def describe(job: Job) -> str:

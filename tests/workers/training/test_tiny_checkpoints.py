@@ -14,11 +14,15 @@ from PIL import Image
 from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    BertTokenizer,
+    BlipForQuestionAnswering,
+    BlipImageProcessorPil,
     MarianMTModel,
     VisionEncoderDecoderModel,
     ViTImageProcessorPil,
 )
 
+from workers.training.questions import PHRASES, answer, questions
 from workers.training.tiny import evaluate
 from workers.training.tiny.__main__ import OUT
 from workers.training.world import Scene, box, caption, render
@@ -33,7 +37,7 @@ def measured(results: list[evaluate.Result]) -> dict[str, float]:
 
 def test_files_are_small_and_safe() -> None:
     files = [path for path in OUT.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 25e6
+    assert sum(path.stat().st_size for path in files) < 30e6
     assert not {path.suffix for path in files} & {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 
 
@@ -55,6 +59,27 @@ def test_captioner_reads_photographs_and_soft_pictures() -> None:
     told = words.batch_decode(numbers, skip_special_tokens=True)
     assert told[0]
     assert told[1:] == [caption(scene)] * 2
+
+
+def test_answers_are_right() -> None:
+    for name, share in measured(evaluate.answers(OUT / "vqa", 20)).items():
+        assert share >= 95, name
+
+
+def test_vqa_answers_every_phrasing_through_the_library() -> None:
+    model: Any = BlipForQuestionAnswering.from_pretrained(OUT / "vqa", use_safetensors=True)
+    words = BertTokenizer.from_pretrained(OUT / "vqa")
+    processor = BlipImageProcessorPil.from_pretrained(OUT / "vqa")
+    scene = Scene("square", "purple", "small", "yellow", x=0.6, y=0.35)
+    pixels = processor([render(scene, 640, 480)], return_tensors="pt").pixel_values
+    wrong = []
+    for topic in PHRASES:
+        for question in questions(topic, scene.shape):
+            numbers = model.eval().generate(words(question, return_tensors="pt").input_ids, pixels)
+            told = words.decode(numbers[0], skip_special_tokens=True)
+            if told != answer(scene, topic):
+                wrong.append((question, told))
+    assert not wrong
 
 
 def test_translations_are_exact() -> None:

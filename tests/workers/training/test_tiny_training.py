@@ -2,18 +2,29 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from transformers import BlipForQuestionAnswering
 
-from workers.training.tiny import autoencoder, captioner, diffuser, loop, prompts, translator
-from workers.training.world import Scene
+from workers.training.questions import PHRASES, answer, questions
+from workers.training.tiny import (
+    autoencoder,
+    captioner,
+    diffuser,
+    loop,
+    prompts,
+    translator,
+    vqa,
+)
+from workers.training.world import SHAPES, Scene, all_scenes
 
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (autoencoder, captioner, diffuser, prompts, translator):
+    for module in (autoencoder, captioner, diffuser, prompts, translator, vqa):
         monkeypatch.setattr(module, "BATCH", 4)
 
 
@@ -27,6 +38,7 @@ def state(folder: Path, name: str) -> dict[str, torch.Tensor]:
         ("autoencoder", autoencoder.fit),
         ("captioner", captioner.fit),
         ("translator", translator.fit),
+        ("vqa", vqa.fit),
     ],
 )
 def test_resumes_to_the_same_state(name: str, fit: Callable[..., None], tmp_path: Path) -> None:
@@ -54,6 +66,43 @@ def test_diffuser_trains_resumes_and_is_written_out(tmp_path: Path) -> None:
         diffuser.export(folder, tmp_path / "out", 1)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["diffuser"]
     assert (tmp_path / "out" / "diffuser" / "model_index.json").is_file()
+
+
+def test_vqa_is_written_out_as_it_was_trained(tmp_path: Path) -> None:
+    vqa.fit(tmp_path / "work", 1, "cpu", steps=1)
+    vqa.export(tmp_path / "work", tmp_path / "out", 1)
+    model: Any = BlipForQuestionAnswering.from_pretrained(
+        tmp_path / "out" / "vqa", use_safetensors=True
+    )
+    trained = {
+        name.removeprefix("model."): value
+        for name, value in state(tmp_path / "work", "vqa").items()
+        if name.startswith("model.")
+    }
+    assert trained.keys() == model.state_dict().keys()
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, trained[name], rtol=0, atol=0)
+
+
+def test_vqa_reads_every_word_of_questions_and_answers() -> None:
+    words = vqa.tokenizer()
+    for topic in PHRASES:
+        for shape in SHAPES:
+            batch = words(questions(topic, shape)).input_ids
+            assert max(map(len, batch)) <= vqa.LENGTH
+            assert not any(words.unk_token_id in numbers for numbers in batch)
+        answers = words([answer(scene, topic) for scene in all_scenes()]).input_ids
+        assert {len(numbers) for numbers in answers} == {3}
+        assert not any(words.unk_token_id in numbers for numbers in answers)
+    assert words("What COLOUR is it ?").input_ids == words("what colour is it?").input_ids
+
+
+def test_some_questions_hold_an_unknown_word_or_lack_the_mark() -> None:
+    rng = np.random.default_rng(2)
+    scene = Scene("circle", "red", "large", "white")
+    texts = [vqa.asked(scene, "colour", rng) for _ in range(400)]
+    assert 0.10 < np.mean(["[UNK]" in text for text in texts]) < 0.20
+    assert 0.70 < np.mean([text.endswith("?") for text in texts]) < 0.80
 
 
 def test_another_seed_trains_another_model(tmp_path: Path) -> None:

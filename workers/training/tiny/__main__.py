@@ -8,10 +8,18 @@ from typing import Any
 
 import torch
 
-from workers.training.tiny import autoencoder, captioner, diffuser, evaluate, prompts, translator
+from workers.training.tiny import (
+    autoencoder,
+    captioner,
+    diffuser,
+    evaluate,
+    prompts,
+    translator,
+    vqa,
+)
 from workers.training.tiny.loop import write_json
 
-FAMILIES = ("captioner", "translator", "diffuser")
+FAMILIES = ("captioner", "vqa", "translator", "diffuser")
 OUT = Path(__file__).resolve().parents[2] / "checkpoints" / "tiny"
 
 
@@ -42,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _train(family: str, folder: Path, seed: int, device: str) -> None:
     if family == "captioner":
         captioner.fit(folder, seed, device)
+    elif family == "vqa":
+        vqa.fit(folder, seed, device)
     elif family == "translator":
         translator.fit(folder, seed, device)
     else:
@@ -55,6 +65,7 @@ def _train(family: str, folder: Path, seed: int, device: str) -> None:
 def _export(family: str, folder: Path, out: Path, seed: int) -> None:
     modules: dict[str, Any] = {
         "captioner": captioner,
+        "vqa": vqa,
         "translator": translator,
         "diffuser": diffuser,
     }
@@ -75,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     scratch = Path(tempfile.gettempdir()) / "imagemill-tiny"
     add = parser.add_argument
-    add("--families", default=",".join(FAMILIES), help="comma-separated; default: all three")
+    add("--families", default=",".join(FAMILIES), help="comma-separated; default: all")
     add("--work-dir", type=Path, default=scratch, help="states to go on from (%(default)s)")
     add("--out", type=Path, default=OUT, help="folder of the checkpoints (%(default)s)")
     add("--device", default="cpu", help="cpu or cuda:0 (%(default)s)")

@@ -1,7 +1,10 @@
-"""Measures shipped checkpoints on fresh renders, loaded through the library classes."""
+"""Measures shipped checkpoints on fresh renders, loaded through the library classes.
+
+Answers go through the worker's own family: how a question is cut into tokens decides over them.
+"""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +23,10 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
+from workers.families.vqa import Vqa
+from workers.predictor import Batch, Checkpoint
 from workers.training.judge import Verdict, judge, overlap
+from workers.training.questions import PHRASES, answer, questions
 from workers.training.tiny.captioner import CSS
 from workers.training.tiny.translator import TOKENS
 from workers.training.world import (
@@ -42,6 +48,9 @@ BATCH = 25
 STRENGTH = 0.75
 NEAR = 0.08
 """Farthest that an edit may move a shape's centre and have kept its place, of the side."""
+
+RENDERS = ("64 x 64", "48 to 800 pixels", "256 x 256, colours of CSS")
+"""The kinds of pictures that models are to read."""
 
 SETTINGS = ((20, 7.5), (50, 7.5), (20, 4.0))
 """(inference steps, guidance) at which the diffuser must reach its numbers."""
@@ -78,24 +87,34 @@ def captions(folder: Path, samples: int, device: str = "cpu") -> list[Result]:
     processor = ViTImageProcessorPil.from_pretrained(folder)
     rng = np.random.default_rng([SEED, 1])
     scenes = [random_scene(rng) for _ in range(samples)]
-    kinds = ("64 x 64", "48 to 800 pixels", "256 x 256, colours of CSS")
-    right: dict[str, list[bool]] = {kind: [] for kind in kinds}
-    for group in _groups(scenes):
-        wide = rng.integers(48, 801, size=len(group))
-        high = (wide * rng.uniform(0.67, 1.5, size=len(group))).astype(int)
-        for kind, many in right.items():
-            pictures = []
-            for scene, width, height in zip(group, wide.tolist(), high.tolist(), strict=True):
-                if kind == kinds[0]:
-                    pictures.append(render(scene))
-                elif kind == kinds[1]:
-                    pictures.append(render(scene, width, height))
-                else:
-                    pictures.append(render(scene, 256, 256, palette=CSS))
-            pixels = processor(pictures, return_tensors="pt").pixel_values.to(device)
-            told = words.batch_decode(model.generate(pixels), skip_special_tokens=True)
-            many += [text == caption(scene) for text, scene in zip(told, group, strict=True)]
+    right: dict[str, list[bool]] = {kind: [] for kind in RENDERS}
+    for kind, group, pictures in _renders(scenes, rng):
+        pixels = processor(pictures, return_tensors="pt").pixel_values.to(device)
+        told = words.batch_decode(model.generate(pixels), skip_special_tokens=True)
+        right[kind] += [text == caption(scene) for text, scene in zip(told, group, strict=True)]
     return [Result(f"caption exact, {name}", _share(many), 95.0) for name, many in right.items()]
+
+
+def answers(folder: Path, samples: int, device: str = "cpu") -> list[Result]:
+    """Share of right answers for each topic: every render is asked each, in a random phrasing."""
+    family = Vqa(device)
+    family.load(Checkpoint("tiny", folder, ""))
+    rng = np.random.default_rng([SEED, 4])
+    scenes = [random_scene(rng) for _ in range(samples)]
+    right: dict[tuple[str, str], list[bool]] = {}
+    for kind, group, pictures in _renders(scenes, rng):
+        if kind == RENDERS[0]:  # sizes of the second kind hold this one
+            continue
+        for scene, picture in zip(group, pictures, strict=True):
+            for topic in PHRASES:
+                texts = questions(topic, scene.shape)
+                sample = {"image": picture, "question": texts[rng.integers(len(texts))]}
+                (told,) = family.predict(Batch("tiny", {}, 1, [sample]), _Unwatched())
+                right.setdefault((topic, kind), []).append(told["text"] == answer(scene, topic))
+    return [
+        Result(f"answer right: {topic}, {kind}", _share(many), 95.0)
+        for (topic, kind), many in sorted(right.items())
+    ]
 
 
 def translations(folder: Path, device: str = "cpu") -> list[Result]:
@@ -218,6 +237,8 @@ def everything(
 
     if "captioner" in families:
         add(captions(out / "captioner", samples, device))
+    if "vqa" in families:
+        add(answers(out / "vqa", samples, device))
     if "translator" in families:
         add(translations(out / "translator", device))
     if "diffuser" in families:
@@ -231,6 +252,27 @@ def everything(
 def as_json(results: Sequence[Result]) -> list[dict[str, object]]:
     """The results as plain values."""
     return [asdict(result) | {"reached": result.reached} for result in results]
+
+
+class _Unwatched:
+    """The monitor of a batch that nobody cancels."""
+
+    def step(self, done: int, total: int, message: str = "") -> bool:
+        return True
+
+
+def _renders(
+    scenes: Sequence[Scene], rng: np.random.Generator
+) -> Iterator[tuple[str, Sequence[Scene], list[Image.Image]]]:
+    """(kind of `RENDERS`, scenes, their pictures), in groups of `BATCH` and each in every kind."""
+    for group in _groups(scenes):
+        wide = rng.integers(48, 801, size=len(group))
+        high = (wide * rng.uniform(0.67, 1.5, size=len(group))).astype(int)
+        sides = list(zip(wide.tolist(), high.tolist(), strict=True))
+        many, css = RENDERS[1:]
+        yield RENDERS[0], group, [render(scene) for scene in group]
+        yield many, group, [render(scene, *side) for scene, side in zip(group, sides, strict=True)]
+        yield css, group, [render(scene, 256, 256, palette=CSS) for scene in group]
 
 
 def _pipeline(kind: Any, folder: Path, device: str) -> Any:

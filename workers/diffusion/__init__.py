@@ -1,0 +1,1 @@
+"""What the diffuser family is made of."""

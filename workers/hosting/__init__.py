@@ -1,0 +1,1 @@
+"""What hosted models need."""

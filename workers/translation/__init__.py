@@ -1,0 +1,1 @@
+"""What the translator family is made of."""
