@@ -266,6 +266,8 @@ def test_every_part_runs(stack):
         "web",
         "reaper",
         "worker-captioner",
+        "worker-vqa",
+        "worker-ocr",
         "worker-translator",
         "worker-diffuser",
     }
