@@ -5,10 +5,14 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from imagemill import Client
 from PIL import Image, ImageDraw
+
+from shared.models import Registry
+from tests import texts
 
 
 @pytest.fixture
@@ -43,6 +47,43 @@ def test_blend(cli, tmp_path):
     assert path == "out/image-0.png"
     assert Image.open(tmp_path / path).size == (64, 64)
     assert "100% succeeded" in done.stderr
+
+
+def test_reimagine_by_its_text_and_an_edit(cli, tmp_path):
+    texts.render(["large red circle"]).save(tmp_path / "sign.png")
+    done = cli(
+        *("reimagine", "sign.png", "--read", "ocr", "-n", 3, "-o", "out", "--seed", 1),
+        *("--edit", "template=a {text} on a white background", "--translate-to", "arb_Arab"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "text: large red circle",
+        "prompt: a large red circle on a white background",
+        "arb_Arab: دائرة حمراء كبيرة على خلفية بيضاء",
+        *(f"out/image-{i}.png" for i in range(3)),
+    ]
+
+
+def test_asking_and_reading(cli, tmp_path):
+    done = cli("vqa", "a.png", "what colour is the shape?")
+    assert (done.returncode, done.stdout) == (0, "red\n"), done.stderr
+    texts.render(["OPEN DAILY"]).save(tmp_path / "sign.png")
+    done = cli("ocr", "sign.png", "-o", "out")
+    assert (done.returncode, done.stdout) == (0, "OPEN DAILY\nout/annotated.png\n"), done.stderr
+    done = cli("ocr", "sign.png", "--language", "xx")
+    assert done.returncode == 2
+    assert "rapidocr does not know the language xx" in done.stderr
+
+
+def test_every_entry_of_the_registry_is_listed_with_state_and_licence(cli):
+    done = cli("models", "list")
+    assert done.returncode == 0, done.stderr
+    listed = {tuple(row[:2]): row for row in map(str.split, done.stdout.splitlines())}
+    assert listed.keys() == Registry.load(Path("/nonexistent")).models.keys()
+    for (family, name), row in listed.items():
+        shipped = name in ("tiny", "rapidocr") or family == "hosted"
+        assert row[2] in (("shipped",) if shipped else ("pulled", "missing"))
+        assert row[5]
 
 
 def test_captions_and_translations_in_a_pipe(cli):

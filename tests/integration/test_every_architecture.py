@@ -128,7 +128,9 @@ def pictures(case: Case) -> dict[str, bytes]:
     return {}
 
 
-def test_every_kind_with_every_architecture(service: StackHandle) -> None:
+def test_every_kind_with_every_architecture(
+    service: StackHandle, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Prints a table: kind, models, state, milliseconds of its steps."""
     asked = list(cases())
     with Client(service.api_url) as client, ThreadPoolExecutor(len(asked)) as pool:
@@ -148,7 +150,8 @@ def test_every_kind_with_every_architecture(service: StackHandle) -> None:
         names = " ".join(case.models.values()) or "rapidocr"
         took = sum(step["run_ms"] or 0 for step in job["steps"])
         rows.append(f"{case.kind:10} {names:32} {job['status']:10} {took:6} ms")
-    print("\n".join(rows))
+    with capsys.disabled():
+        print("", *rows, sep="\n")
     for case, job in zip(asked, jobs, strict=True):
         assert job["status"] == "succeeded", (case, job["error"])
         assert case.outputs <= {name for name, value in job["outputs"].items() if value is not None}
