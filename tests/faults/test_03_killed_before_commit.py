@@ -15,7 +15,7 @@ def test_one_commit_and_no_orphan(tmp_path, row):
     env = {**ENVIRONMENT, "IMAGEMILL_ORPHAN_S": f"{ORPHAN_S}"}
     with Cluster(tmp_path / "cluster", {"diffuser": 2}, env) as cluster:
         recorded = {uploaded(cluster)}
-        for trial in row.trials(cluster, short=1, full=10):
+        for trial in row.trials(cluster, short=1, full=7):
             kills = trial.choose(1, 2) if row.full else 1
             fell = ambush(cluster)
             job = trial.submit(pictures(trial))

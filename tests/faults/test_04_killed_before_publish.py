@@ -31,7 +31,7 @@ def trap(cluster, family, *how, **moment):
 
 @pytest.mark.row(4, "kill -9 between commit and the next link's publish")
 def test_the_chain_goes_on_at_the_right_step(cluster, row):
-    for trial in row.trials(cluster, short=1, full=5):
+    for trial in row.trials(cluster, short=1, full=4):
         moments = [committed, publishing, trial.choose(committed, publishing, published)]
         trial.chance.shuffle(moments)
         jobs = []

@@ -26,7 +26,7 @@ def taken_over(cluster, job):
 
 @pytest.mark.row(5, TITLE)
 def test_a_short_step_ends_first(cluster, row):
-    for trial in row.trials(cluster, short=1, full=6):
+    for trial in row.trials(cluster, short=1, full=4):
         job, name, pid = started(trial, cluster, f"do: sleep {trial.chance.uniform(1, 4):.1f}")
         cluster.signal(name, signal.SIGTERM)
         trial.healed()
@@ -38,7 +38,7 @@ def test_a_short_step_ends_first(cluster, row):
 
 @pytest.mark.row(5, TITLE)
 def test_a_long_step_goes_to_another_worker_at_once(cluster, row):
-    for trial in row.trials(cluster, short=1, full=6):
+    for trial in row.trials(cluster, short=1, full=4):
         job, name, pid = started(trial, cluster, "do: sleep 10")
         trial.wait(0, 1)
         cluster.signal(name, signal.SIGTERM)
@@ -52,7 +52,7 @@ def test_a_long_step_goes_to_another_worker_at_once(cluster, row):
 
 @pytest.mark.row(5, TITLE)
 def test_a_second_signal_releases_a_short_step_as_well(cluster, row):
-    for trial in row.trials(cluster, short=1, full=6):
+    for trial in row.trials(cluster, short=1, full=4):
         job, name, pid = started(trial, cluster, "do: sleep 5")
         cluster.signal(name, signal.SIGTERM)
         trial.wait(0.1, 1)

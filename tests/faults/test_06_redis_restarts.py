@@ -14,7 +14,7 @@ ENDS = [
 
 @pytest.mark.row(6, "Redis TERM and kill -9 mid-burst")
 def test_what_was_accepted_is_still_there(cluster, row):
-    for trial, (names, number) in zip(row.trials(cluster, short=1, full=12), cycle(ENDS)):
+    for trial, (names, number) in zip(row.trials(cluster, short=1, full=9), cycle(ENDS)):
         with trial.load(rate=25):
             trial.wait(0.5, 2)
             for name in names:

@@ -54,7 +54,7 @@ def test_throughput_is_back_after_a_pause(cluster, row, measures):
 @pytest.mark.row(7, TITLE)
 def test_a_stale_holder_is_fenced(cluster, row):
     """A worker's links go silent: another one takes its step, and its own result is refused."""
-    for trial in row.trials(cluster, short=1, full=10):
+    for trial in row.trials(cluster, short=1, full=6):
         # Some are done before the lease ends, and hang in their COMMIT.
         job = trial.submit(generate(f"do: sleep {trial.chance.uniform(1, 1.5 * LEASE_S):.1f}"))
         trial.until_running(job)

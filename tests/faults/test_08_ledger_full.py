@@ -16,7 +16,7 @@ FAMILIES = ("captioner", "translator", "diffuser")
 @pytest.mark.row(8, TITLE)
 def test_without_memory_nothing_is_accepted(cluster, row):
     ledger = cluster.redis("ledger")
-    for trial in row.trials(cluster, short=1, full=8):
+    for trial in row.trials(cluster, short=1, full=5):
         with trial.load():
             trial.wait(0.5, 2)
             ledger.config_set("maxmemory", ledger.info("memory")["used_memory"] + ROOM)
@@ -36,7 +36,7 @@ def test_without_disk_the_server_ends_and_comes_back(tmp_path, row):
     with small_disk(tmp_path / "cluster" / "ledger", 40) as disk:
         ballast = disk / "ballast"
         with Cluster(tmp_path / "cluster", dict.fromkeys(FAMILIES, 1), ENVIRONMENT) as cluster:
-            for trial in row.trials(cluster, short=1, full=8):
+            for trial in row.trials(cluster, short=1, full=5):
                 with trial.load():
                     trial.wait(0.5, 2)
                     pid = cluster.pid("ledger")

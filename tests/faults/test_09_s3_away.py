@@ -36,7 +36,7 @@ def test_jobs_wait_and_lose_no_attempt(cluster, row):
                     assert refused.status_code == 503
                     assert refused.headers["content-type"] == "application/problem+json"
                     assert int(refused.headers["retry-after"]) > 0
-                    trial.wait(*((20, 45) if row.full else (0.5, 1.5)))
+                    trial.wait(*((15, 30) if row.full else (0.5, 1.5)))
             trial.healed()
         trial.until_all_work()
         # What was computed in an outage is not computed again.

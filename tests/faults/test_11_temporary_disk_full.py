@@ -19,7 +19,7 @@ def test_the_step_waits_for_space_and_leaves_none_taken(tmp_path, row):
         ballast = folder / "ballast"
         env = {**ENVIRONMENT, "TMPDIR": str(folder)}
         with Cluster(tmp_path / "cluster", {"diffuser": 1}, env) as cluster:
-            for trial in row.trials(cluster, short=1, full=8):
+            for trial in row.trials(cluster, short=1, full=5):
                 ballast.write_bytes(bytes(25 * MB))
                 greedy = trial.submit(generate("do: write 20"))
                 modest = trial.submit(generate("a picture"))

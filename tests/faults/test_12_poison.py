@@ -10,7 +10,7 @@ ENDS = {"do: segfault": "SIGSEGV", "do: kill": "SIGKILL", "do: exit": "exit stat
 
 @pytest.mark.row(12, "a job that segfaults, one that runs out of memory")
 def test_only_the_guilty_one_fails(cluster, row):
-    for trial in row.trials(cluster, short=1, full=12):
+    for trial in row.trials(cluster, short=1, full=8):
         prompt = trial.choose(*ENDS, "do: oom")
         # All of one batch key: whoever is in the queue by then shares the guilty one's batch.
         prompts = [f"neighbour {i}" for i in range(NEIGHBOURS)]

@@ -25,7 +25,7 @@ def kill_one(cluster):
 
 @pytest.mark.row(16, TITLE)
 def test_a_repeated_request_is_one_job(cluster, row):
-    for trial in row.trials(cluster, short=1, full=5):
+    for trial in row.trials(cluster, short=1, full=4):
         submit = "ledger", cluster.script("submit")
         publish = "broker", b"LPUSH"
         moments = [(*submit, False), (*submit, True), (*publish, True)]
@@ -42,7 +42,7 @@ def test_a_repeated_request_is_one_job(cluster, row):
 
 @pytest.mark.row(16, TITLE)
 def test_random_kills_under_load(cluster, row):
-    for trial in row.trials(cluster, short=1, full=8):
+    for trial in row.trials(cluster, short=1, full=5):
         before = submitted(cluster)
         with trial.load(clients=6, rate=30):
             for _ in range(3 if row.full else 2):

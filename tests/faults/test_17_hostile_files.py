@@ -37,7 +37,7 @@ def api_pids(cluster):
 @pytest.mark.row(17, TITLE)
 def test_the_api_refuses_or_takes_them(cluster, row):
     files = {**REFUSED, **TAKEN, **EITHER}
-    for trial in row.trials(cluster, short=1, full=5):
+    for trial in row.trials(cluster, short=1, full=4):
         order = trial.chance.sample(sorted(files), len(files))
 
         def upload(name):
@@ -62,7 +62,7 @@ def test_the_api_refuses_or_takes_them(cluster, row):
 @pytest.mark.row(17, TITLE)
 def test_a_worker_fails_them_and_nothing_else(cluster, row):
     files = {**REFUSED, **TAKEN, **EITHER}
-    for trial in row.trials(cluster, short=1, full=5):
+    for trial in row.trials(cluster, short=1, full=4):
         for name in trial.chance.sample(sorted(files), len(files)):
             ends = ("failed",) * (name not in TAKEN) + ("succeeded",) * (name not in REFUSED)
             image = recorded(cluster, files[name]())
