@@ -19,8 +19,16 @@ from shared.errors import (
     PredictionFailed,
     StepInterrupted,
 )
-from workers.model_process import ROOT, ModelNotReady, ModelProcess, Prediction, visible_device
+from workers.model_process import (
+    ROOT,
+    ModelNotReady,
+    ModelProcess,
+    Prediction,
+    environment,
+    visible_device,
+)
 from workers.predictor import Batch, Checkpoint
+from workers.telemetry import NO_TELEMETRY
 
 FAKE = "tests.workers.fake_family:Fake"
 
@@ -65,6 +73,10 @@ def test_it_sees_its_one_device_only() -> None:
 def test_devices_are_counted_among_those_the_worker_may_use() -> None:
     assert visible_device("1", {}) == "1"
     assert visible_device("1", {"CUDA_VISIBLE_DEVICES": "4,6"}) == "6"
+
+
+def test_no_library_in_it_reports_home() -> None:
+    assert NO_TELEMETRY.items() <= environment("cpu", None).items()
 
 
 def test_progress_arrives_and_time_is_measured(process: ModelProcess) -> None:

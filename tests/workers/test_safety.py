@@ -1,5 +1,7 @@
 """The safety check with its real classifier; a threshold of 0 makes any picture indecent."""
 
+import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +15,9 @@ from PIL import Image
 from shared.contracts import ImageOutput, Produced
 from shared.errors import ModelNotAvailable, OutOfMemory, UnexpectedError
 from shared.settings import Settings
+from workers.model_process import ROOT
 from workers.safety import SafetyCheck
+from workers.telemetry import NO_TELEMETRY
 
 GREY = Image.new("RGB", (64, 48), "grey")  # 0.1974
 BLACK = Image.new("RGB", (64, 48), "black")  # 0.0668
@@ -162,3 +166,24 @@ def test_many_threads_share_one_classifier(monkeypatch: pytest.MonkeyPatch) -> N
         results = list(threads.map(judge.screen, [drawn(GREY, NOISE)] * 16))
     assert loaded == [{"intra_op_threads": 1}]
     assert all(result.outputs == results[0].outputs for result in results)
+
+
+def test_nothing_is_written_down_to_be_reported(tmp_path: Path) -> None:
+    """ONNX Runtime keeps the session of its telemetry in the folder for temporary files."""
+    code = (
+        "from PIL import Image; from shared.contracts import ImageOutput, Produced;"
+        "from shared.settings import Settings; from workers.safety import SafetyCheck;"
+        "picture = ImageOutput('a.png', Image.new('RGB', (64, 64)), drew=True);"
+        "print(SafetyCheck(Settings()).screen(Produced({}, (picture,))).outputs)"
+    )
+    bare = {name: value for name, value in os.environ.items() if name not in NO_TELEMETRY}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**bare, "TMPDIR": str(tmp_path)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "open-nsfw" in done.stdout, done.stderr
+    assert list(tmp_path.iterdir()) == []
