@@ -1,6 +1,7 @@
 """Trains the tiny captioner: a ViT that reads 64 x 64 pictures and a GPT-2 that tells the scene."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,12 +130,20 @@ def build(words: PreTrainedTokenizerFast) -> Any:
 
 
 class Guided(nn.Module):
-    """The captioner with a classifier of each attribute on its first token, for training only."""
+    """A model with a classifier of each attribute on its first patch, for training only."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
         self.heads = nn.ModuleList(nn.Linear(128, len(names)) for names in _CLASSES)
+
+    def loss(self, patch: torch.Tensor, scenes: Sequence[Scene]) -> torch.Tensor:
+        """Cross-entropy of the attributes, read from that patch (scenes, 128)."""
+        loss = torch.zeros((), device=patch.device)
+        for column, (head, names) in enumerate(zip(self.heads, _CLASSES, strict=True)):
+            truth = torch.tensor([names.index(scene.words[column]) for scene in scenes])
+            loss = loss + nn.functional.cross_entropy(head(patch), truth.to(patch.device))
+        return loss
 
 
 def picture(scene: Scene, rng: np.random.Generator) -> Image.Image:
@@ -208,11 +217,7 @@ def fit(
             logits.flatten(0, 1), numbers[:, 1:].flatten(), reduction="none"
         )
         loss = (losses.view(BATCH, -1) * weight.to(device)).mean()
-        for column, (head, names) in enumerate(zip(guided.heads, _CLASSES, strict=True)):
-            truth = torch.tensor([names.index(scene.words[column]) for scene in scenes])
-            guess = head(hidden[:, 0])
-            loss = loss + 0.5 * nn.functional.cross_entropy(guess, truth.to(device))
-        return loss
+        return loss + 0.5 * guided.loss(hidden[:, 0], scenes)
 
     train(
         "captioner", guided, step, steps=steps, peak=RATE, folder=folder, seed=seed,

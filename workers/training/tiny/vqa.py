@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 from transformers import (
     BertTokenizer,
     BlipConfig,
@@ -21,9 +20,9 @@ from transformers import (
 
 from workers.training.questions import PHRASES, answer, questions
 from workers.training.tiny.autoencoder import to_tensor
-from workers.training.tiny.captioner import SIDE, picture, scene_of
+from workers.training.tiny.captioner import SIDE, Guided, picture, scene_of
 from workers.training.tiny.loop import replaced, train, weights
-from workers.training.world import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene, all_scenes
+from workers.training.world import SHAPES, Scene, all_scenes
 
 STEPS = 4500
 BATCH = 64
@@ -37,7 +36,6 @@ SHAPE_WEIGHT = 3.0
 """Loss weight of answers that name the shape, which are learned last."""
 
 _TOPICS = tuple(PHRASES)
-_CLASSES = (SHAPES, COLOURS, SIZES, BACKGROUNDS)
 
 
 def tokenizer() -> BertTokenizer:
@@ -80,15 +78,6 @@ def build(words: BertTokenizer) -> Any:
         "pad_token_id": words.pad_token_id,
     }
     return BlipForQuestionAnswering(BlipConfig(vision_config=vision, text_config=text))
-
-
-class Guided(nn.Module):
-    """The model with a classifier of each attribute on its first patch, for training only."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-        self.heads = nn.ModuleList(nn.Linear(WIDTH, len(names)) for names in _CLASSES)
 
 
 def asked(scene: Scene, topic: str, rng: np.random.Generator) -> str:
@@ -136,10 +125,7 @@ def fit(
             reduction="none",
         ).loss
         loss = (losses * weight.to(device)).mean()
-        for column, (head, names) in enumerate(zip(guided.heads, _CLASSES, strict=True)):
-            truth = torch.tensor([names.index(scene.words[column]) for scene in scenes])
-            loss = loss + 0.5 * nn.functional.cross_entropy(head(seen[:, 0]), truth.to(device))
-        return loss
+        return loss + 0.5 * guided.loss(seen[:, 0], scenes)
 
     train(
         "vqa", guided, step, steps=steps, peak=RATE, folder=folder, seed=seed,
