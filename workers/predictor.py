@@ -54,6 +54,14 @@ class Batch:
         missing = self.size - len(self.samples)
         return [*self.samples, *[self.samples[-1]] * missing]
 
+    def singly(self) -> list[tuple[list[int], "Batch"]]:
+        """Each sample as a batch of its own, with its place in this one: for a model whose result
+        depends, in its last bits, on where in a batch a sample stands."""
+        return [
+            ([place], replace(self, size=1, samples=[sample]))
+            for place, sample in enumerate(self.samples)
+        ]
+
     def split(
         self, key: Callable[[Mapping[str, Any]], Hashable]
     ) -> list[tuple[list[int], "Batch"]]:

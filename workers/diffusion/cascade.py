@@ -108,6 +108,11 @@ class Cascade:
             checker=safety_checker(path, device, dtype),
         )
 
+    def split(self, batch: Batch) -> list[tuple[list[int], Batch]]:
+        """The calls that a batch takes, each with its sample's place in the batch: one a sample,
+        since with several threads a picture depends on its place."""
+        return batch.singly()
+
     @torch.inference_mode()
     def draw(self, batch: Batch, watch: Watch) -> list[Image.Image] | None:
         """A picture for each sample, RGB, of the last stage's size; None when canceled.

@@ -1,7 +1,6 @@
 """One checkpoint of a text-to-image pipeline, ready to draw whatever its architecture can."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -49,16 +48,13 @@ class Pipelines:
         pipe.set_progress_bar_config(disable=True)
         return cls(checkpoint, pipe)
 
-    def split(self, batch: Batch) -> list[tuple[Sequence[int], Batch]]:
+    def split(self, batch: Batch) -> list[tuple[list[int], Batch]]:
         """The calls that a batch takes, each with its samples' places in the batch."""
         task = batch.params.get("task", TEXT)
         if together(self._pipe(task), task):
             # Without any negative prompt a pipeline may put zeros where "" would be encoded.
-            return [*batch.split(lambda sample: sample.get("negative_prompt") is None)]
-        return [
-            ([place], replace(batch, size=1, samples=[sample]))
-            for place, sample in enumerate(batch.samples)
-        ]
+            return batch.split(lambda sample: sample.get("negative_prompt") is None)
+        return batch.singly()
 
     @torch.inference_mode()
     def draw(self, batch: Batch, watch: Watch) -> list[Image.Image] | None:

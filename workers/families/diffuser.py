@@ -55,8 +55,7 @@ class Diffuser(Predictor):
 
     def predict(self, batch: Batch, monitor: StepMonitor) -> list[dict[str, Any]]:
         model = self._models[batch.model]
-        whole = [(range(len(batch.samples)), batch)]
-        parts = model.split(batch) if isinstance(model, Pipelines) else whole
+        parts = model.split(batch)
         drawn: dict[int, Image.Image] = {}
         for number, (places, part) in enumerate(parts):
             pictures = model.draw(part, Watch(monitor, number, len(parts)))

@@ -54,10 +54,13 @@ def sample(seed: int, **more: Any) -> dict[str, Any]:
 def draw(
     cascade: Cascade, samples: list[dict[str, Any]], size: int = 3, **params: Any
 ) -> list[bytes]:
-    drawn = cascade.draw(Batch("if", {"steps": 2, **params}, size, samples), Watch(Recorder()))
-    assert drawn is not None
+    drawn: list[bytes] = []
+    for _, part in cascade.split(Batch("if", {"steps": 2, **params}, size, samples)):
+        pictures = cascade.draw(part, Watch(Recorder()))
+        assert pictures is not None
+        drawn += [each.tobytes() for each in pictures]
     assert len(drawn) == len(samples)
-    return [each.tobytes() for each in drawn]
+    return drawn
 
 
 def test_a_picture_is_the_same_in_any_company(cascade: Cascade) -> None:
