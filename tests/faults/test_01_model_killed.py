@@ -12,7 +12,7 @@ RECOVERY_S = LEASE_S + 10
 
 @pytest.mark.row(1, "kill -9 the model process in mid-step")
 def test_the_step_goes_on_in_a_new_process(cluster, row):
-    for trial in row.trials(cluster, short=2, full=10):
+    for trial in row.trials(cluster, short=1, full=10):
         with trial.load():
             for _ in range(3):
                 trial.wait(0.2, 1.5)

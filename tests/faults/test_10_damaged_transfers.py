@@ -33,7 +33,7 @@ FAULTS = (truncate, truncate, corrupt, corrupt, throttle, reset)
 def test_no_job_succeeds_with_bad_bytes(cluster, row):
     links = cluster.everyones("s3")
     before = harmed(links)
-    for trial in row.trials(cluster, short=2, full=8):
+    for trial in row.trials(cluster, short=1, full=8):
         with trial.load(rate=20):
             for fault in trial.chance.sample(FAULTS, len(FAULTS)):
                 with harm(links, partial(fault, trial.chance)):

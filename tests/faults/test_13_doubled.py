@@ -16,7 +16,7 @@ UNACKED = "unacked"  # where the broker keeps what was delivered until it is ack
 
 @pytest.mark.row(13, TITLE)
 def test_five_messages_are_one_execution(cluster, row):
-    for trial in row.trials(cluster, short=2, full=8):
+    for trial in row.trials(cluster, short=1, full=8):
         send_five_times(cluster, trial)
         trial.healed()
         assert trial.settle().extra == 0

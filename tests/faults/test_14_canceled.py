@@ -86,7 +86,7 @@ def test_a_race_has_one_winner(cluster, row):
         documents = every_kind(trial.chance)
         moments = [
             (next(documents), trial.chance.uniform(0, 1), trial.chance.random() < 0.3)
-            for _ in range(40 if row.full else 20)
+            for _ in range(40 if row.full else 12)
         ]
 
         def run(moment, trial=trial):

@@ -5,7 +5,7 @@ import pytest
 from tests.faults.cluster import REAL, Cluster
 from tests.faults.soak import Plan, soak
 
-SHORT = Plan(seconds=9, gap_s=(0.8, 1.6), pause_s=(0.5, 1.5), rate=8, steps=40, lease_s=4)
+SHORT = Plan(seconds=7, gap_s=(0.8, 1.6), pause_s=(0.5, 1.5), rate=8, steps=40, lease_s=4)
 LONG = Plan(seconds=600, gap_s=(8, 15), pause_s=(2, 12), rate=1, steps=40, lease_s=8)
 
 
