@@ -18,8 +18,8 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from shared.contracts import Produced, Sample, Step
-from shared.languages import FLORES_200
-from shared.models import ModelChoice, hint
+from shared.languages import FLORES_200, hint
+from shared.models import ModelChoice
 
 MAX_TEXT = 8_000  # characters of one text field
 MAX_SEED = 2**53 - 11  # a JSON number holds it exactly, and the tenth image's seed too

@@ -146,6 +146,12 @@ def nearest(code: str, known: Iterable[str], n: int = 3) -> list[str]:
     return sorted(good, key=lambda each: (-scores[each], not standard[each]))[:n]
 
 
+def hint(code: str, known: Iterable[str]) -> str:
+    """The end of a sentence that refuses a language: those that were perhaps meant."""
+    near = nearest(code, known)
+    return f"; the nearest: {', '.join(near)}" if near else ""
+
+
 def _likeness(asked: str, code: str) -> float:
     """How much a word in lower case looks like a name of the language: 1 where it is one, more
     where it is a code for it, 0 where it is nothing like it."""

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from shared.contracts import Frozen, Priority, Step
 from shared.errors import InvalidRequest, SettingsError
-from shared.languages import FLORES_200, nearest
+from shared.languages import FLORES_200, hint
 
 REGISTRY_FILE = Path(__file__).with_name("models.toml")
 LORA = "lora"  # the registry's section of adapters, which no worker hosts
@@ -206,9 +206,3 @@ class ModelChoice:
             raise InvalidRequest.at(
                 pointer, f"{name} does not know the language {language}{hint(language, known)}"
             )
-
-
-def hint(language: str, known: Sequence[str]) -> str:
-    """The end of a sentence that refuses a language: those that were perhaps meant."""
-    near = nearest(language, known)
-    return f"; the nearest: {', '.join(near)}" if near else ""

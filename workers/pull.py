@@ -33,7 +33,8 @@ from shared.model_store import (
 )
 from shared.models import Model, Registry
 
-PLAIN_FILES = {".json", ".txt", ".model", ".spm"}  # settings, vocabularies, merges
+# Settings, vocabularies, merges, and the templates of chats, which are rendered in a sandbox.
+PLAIN_FILES = {".json", ".txt", ".model", ".spm", ".jinja"}
 PIPELINE = "model_index.json"
 CONVERTER = "SFconvertbot"
 CONVERSION = "Adding `safetensors` variant of this model"

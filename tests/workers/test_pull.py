@@ -21,6 +21,7 @@ CAPTIONER: Files = {
     "README.md": b"# a model",
     "config.json": b'{"model_type": "blip"}',
     "vocab.txt": b"a\nb\n",
+    "chat_template.jinja": b"{{ messages }}",
     "model.safetensors": os.urandom(300_000),
     "model.fp16.safetensors": b"half",
     "pytorch_model.bin": b"pickle",
@@ -104,7 +105,7 @@ def test_a_model_is_pulled_at_a_commit_and_locked(
 ) -> None:
     commit = hub.publish("org/cap", CAPTIONER)
     fetch(["cap"], None)
-    names = {"config.json", "vocab.txt", "model.safetensors"}
+    names = {"config.json", "vocab.txt", "chat_template.jinja", "model.safetensors"}
     assert available(models_dir, "captioner", "cap") == (commit, names)
     lock = json.loads((models_dir / LOCK_FILE).read_text())["models"]["org/cap@main"]
     assert lock["commit"] == commit

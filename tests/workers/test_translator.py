@@ -127,7 +127,7 @@ def test_many_sentences_cost_few_calls_and_little_padding(translator: Translator
 def test_an_unknown_language_is_named_with_the_nearest(translator: Translator, model: str) -> None:
     with pytest.raises(PredictionFailed, match=f"{model} does not know the language xyz_Latn$"):
         translate(translator, model, [sample("a", "xyz_Latn")])
-    with pytest.raises(PredictionFailed, match="language arb_Latn; nearest: arb_Arab"):
+    with pytest.raises(PredictionFailed, match="language arb_Latn; the nearest: arb_Arab"):
         translate(translator, model, [sample("a", "arb_Latn")])
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from shared.errors import ModelNotAvailable, PredictionFailed
-from shared.languages import FLORES_200, english_name, names, nearest
+from shared.languages import FLORES_200, english_name, hint, names
 from workers.translation.pieces import PIECE
 
 TEXT = "\ue000"  # stands for the text while a prompt is put together
@@ -60,9 +60,7 @@ class Dialect(ABC):
 
     def unknown(self, code: str, known: Iterable[str]) -> PredictionFailed:
         """What to raise for a language that is none of those known."""
-        near = ", ".join(nearest(code, known))
-        hint = f"; nearest: {near}" if near else ""
-        return PredictionFailed(f"{self.name} does not know the language {code}{hint}")
+        return PredictionFailed(f"{self.name} does not know the language {code}{hint(code, known)}")
 
 
 class Marked(Dialect):

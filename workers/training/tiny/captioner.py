@@ -229,9 +229,13 @@ def export(folder: Path, out: Path, seed: int) -> None:
     """Write model, image processor and tokenizer to `out`/captioner."""
     del seed
     words = tokenizer()
-    guided = Guided(build(words))
-    guided.load_state_dict(weights("captioner", folder))
-    with replaced(out / "captioner") as fresh:
-        guided.model.save_pretrained(fresh)
-        words.save_pretrained(fresh)
-        processor().save_pretrained(fresh)
+    write_out("captioner", build(words), (words, processor()), folder, out)
+
+
+def write_out(name: str, model: Any, others: Sequence[Any], folder: Path, out: Path) -> None:
+    """Fill in what was trained in `folder`, and write the model and the others to `out`/`name`."""
+    guided = Guided(model)
+    guided.load_state_dict(weights(name, folder))
+    with replaced(out / name) as fresh:
+        for part in (model, *others):
+            part.save_pretrained(fresh)

@@ -20,8 +20,8 @@ from transformers import (
 
 from workers.training.questions import PHRASES, answer, questions
 from workers.training.tiny.autoencoder import to_tensor
-from workers.training.tiny.captioner import SIDE, Guided, picture, scene_of
-from workers.training.tiny.loop import replaced, train, weights
+from workers.training.tiny.captioner import SIDE, Guided, picture, scene_of, write_out
+from workers.training.tiny.loop import train
 from workers.training.world import SHAPES, Scene, all_scenes
 
 STEPS = 4500
@@ -137,9 +137,4 @@ def export(folder: Path, out: Path, seed: int) -> None:
     """Write model, image processor and tokenizer to `out`/vqa."""
     del seed
     words = tokenizer()
-    guided = Guided(build(words))
-    guided.load_state_dict(weights("vqa", folder))
-    with replaced(out / "vqa") as fresh:
-        guided.model.save_pretrained(fresh)
-        words.save_pretrained(fresh)
-        processor().save_pretrained(fresh)
+    write_out("vqa", build(words), (words, processor()), folder, out)
