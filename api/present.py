@@ -60,7 +60,11 @@ def job(record: JobRecord, base_url: str, queue_position: int | None, now_ms: in
         outputs=_outputs(record, url),
         error=schemas.JobErrorView(**error.model_dump()) if error else None,
         metadata=record.metadata,
-        urls=schemas.Urls(self=url, cancel=f"{url}/cancel"),
+        urls=schemas.Urls(
+            self=url,
+            cancel=f"{url}/cancel",
+            preview=f"{url}/preview" if _running(record) else None,
+        ),
     )
 
 
@@ -91,14 +95,18 @@ def _between(start: int | None, end: int | None) -> int | None:
 def _progress(record: JobRecord) -> schemas.Progress:
     """The share of the whole chain that is done; each step counts the same."""
     if record.status is JobStatus.SUCCEEDED:
-        return schemas.Progress(value=1.0, message="")
+        return schemas.Progress(value=1.0, message="", metrics={})
     done = float(sum(step.status is StepStatus.SUCCEEDED for step in record.steps))
-    message = ""
-    if record.steps[record.current].status is StepStatus.RUNNING:
+    message, metrics = "", {}
+    if _running(record):
         done += record.progress
-        message = record.progress_message
+        message, metrics = record.progress_message, record.metrics
     value = round(min(done / len(record.steps), 1.0), 4)
-    return schemas.Progress(value=value, message=message)
+    return schemas.Progress(value=value, message=message, metrics=metrics)
+
+
+def _running(record: JobRecord) -> bool:
+    return record.steps[record.current].status is StepStatus.RUNNING
 
 
 def _eta_s(record: JobRecord, now_ms: int) -> float | None:
@@ -131,7 +139,7 @@ def _outputs(record: JobRecord, url: str) -> schemas.Outputs:
             seed=artifact.seed,
         )
         for artifact in record.artifacts
-        if artifact.media_type.startswith("image/")
+        if artifact.width  # a plot is no picture
     ]
     artifacts = [schemas.ArtifactView(**listed(artifact)) for artifact in record.artifacts]
     return schemas.Outputs(**{**record.outputs, "images": images, "artifacts": artifacts})

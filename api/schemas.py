@@ -112,6 +112,9 @@ class StepView(Body):
 class Progress(Body):
     value: float = Field(ge=0, le=1)
     message: str
+    metrics: dict[str, float] = Field(
+        description="The running step's current numbers, such as the losses of a `composite`."
+    )
 
 
 class ArtifactView(Body):
@@ -162,6 +165,12 @@ class Outputs(BaseModel):
     regions: list[Region] | None = None
     answer: str | None = None
     prompt: str | None = Field(default=None, description="What was drawn.")
+    losses: dict[str, dict[str, float]] | None = Field(
+        default=None, description="Of `composite`: each pass's last loss terms."
+    )
+    networks: dict[str, str] | None = Field(
+        default=None, description="Of `composite`: the weights of each network."
+    )
     safety: list[Verdict] | None = Field(
         default=None, description="One verdict for each picture that was drawn."
     )
@@ -178,6 +187,9 @@ class JobErrorView(Body):
 class Urls(Body):
     self: Url
     cancel: Url
+    preview: Url | None = Field(
+        description="While a step runs: its newest intermediate picture, if it shows any."
+    )
 
 
 class Job(Body):

@@ -12,7 +12,7 @@ from typing import TypeVar
 from shared import logs
 from shared.contracts import JobRecord
 from shared.errors import ImagemillError, NotFound
-from shared.layout import FILES, JOBS, live_folder, manifest_key
+from shared.layout import FILES, JOBS, in_use, manifest_key
 from shared.ledger import Ledger
 from shared.manifest import save
 from shared.object_store import ObjectStore, StoredObject
@@ -114,8 +114,7 @@ class Collector(Sweeper):
             return self._would_be_known(entry)
         if entry.key == manifest_key(job.id) or entry.key in {a.key for a in job.artifacts}:
             return False
-        # Whoever holds the live fence may yet commit what it has stored.
-        return job.status.terminal or not entry.key.startswith(live_folder(job))
+        return not in_use(job, entry.key)
 
     def _find_job(self, job_id: str) -> JobRecord | None:
         try:

@@ -149,6 +149,7 @@ class JobRecord(Frozen):
     fence: int = 0
     progress: float = 0.0
     progress_message: str = ""
+    metrics: dict[str, float] = Field(default_factory=dict)  # of the running step
     error: JobError | None = None
 
     @property
@@ -225,6 +226,7 @@ class ImageInput:
     file_id: str
     size: tuple[int, int] | None = None
     longest: int | None = None
+    alpha: bool = False  # as RGBA, where otherwise transparency lies on white
 
 
 @dataclass(frozen=True)
@@ -254,11 +256,25 @@ class ImageOutput:
 
 
 @dataclass(frozen=True)
+class FileOutput:
+    """A file that a step produced, stored as it is: a video, a plot, a table."""
+
+    name: str
+    data: bytes
+    media_type: str
+
+
+@dataclass(frozen=True)
 class Produced:
-    """What a kind makes of a step's results: values for `outputs`, and pictures to store."""
+    """What a kind makes of a step's results: values for `outputs`, and what to store.
+
+    `recipe` is what the pictures' recipe says beside the step's parameters.
+    """
 
     outputs: dict[str, Any] = field(default_factory=dict)
     images: tuple[ImageOutput, ...] = ()
+    files: tuple[FileOutput, ...] = ()
+    recipe: dict[str, Any] = field(default_factory=dict)
 
 
 def new_id(prefix: str) -> str:

@@ -1,7 +1,8 @@
 """Pictures in and out: bounded decoding of untrusted bytes, and PNG with a recipe.
 
 Whatever comes in leaves as 8-bit RGB: animations give their first frame, 16-bit samples are
-scaled, transparency lies on white, EXIF orientation is applied, metadata is dropped.
+scaled, transparency lies on white (or is kept, where it is asked for), EXIF orientation is
+applied, metadata is dropped.
 """
 
 import io
@@ -77,11 +78,13 @@ def decode(
     max_pixels: int,
     size: tuple[int, int] | None = None,
     longest: int | None = None,
+    alpha: bool = False,
 ) -> Image.Image:
     """The first frame as 8-bit RGB without metadata, at its own size, at `size` (width,
     height), or shrunk to `longest` pixels at its longest side. Raises InvalidImage.
 
-    Takes 4 bytes for each pixel of the file (WebP 16) and, at its own size, 4 to 8 more.
+    With `alpha` it is RGBA, opaque where the file knows no transparency. Takes 4 bytes for each
+    pixel of the file (WebP 16) and, at its own size, 4 to 8 more.
     """
     image = _load(data, max_pixels)
     try:
@@ -92,13 +95,14 @@ def decode(
             size = max(1, round(width * scale)), max(1, round(height * scale))
         elif size and orientation in _TURNED:
             size = size[1], size[0]
-        rgb = _resized(image, size) if size else _reduced(image, 1, 1)
+        mode = "RGBA" if alpha else "RGB"
+        pixels = _resized(image, size, mode) if size else _reduced(image, 1, 1, mode)
         del image
         if orientation in _TURNS:
-            rgb = rgb.transpose(_TURNS[orientation])
+            pixels = pixels.transpose(_TURNS[orientation])
     except Exception as error:
         raise InvalidImage(f"the image's colours cannot be read: {error}") from error
-    return rgb
+    return pixels
 
 
 def encode_png(image: Image.Image, recipe: dict[str, Any]) -> bytes:
@@ -157,22 +161,22 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """RGB of this size, by way of whole pixels put together: a large picture is never held in
-    colours at full size."""
+def _resized(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
+    """RGB or RGBA of this size, by way of whole pixels put together: a large picture is never
+    held in colours at full size."""
     x, y = (
         max(1, int(old / new / _REDUCING_GAP)) for old, new in zip(image.size, size, strict=True)
     )
     box = (0, 0, image.width / x, image.height / y)
-    return _reduced(image, x, y).resize(size, Image.Resampling.BICUBIC, box)
+    return _reduced(image, x, y, mode).resize(size, Image.Resampling.BICUBIC, box)
 
 
-def _reduced(image: Image.Image, x: int, y: int) -> Image.Image:
-    """RGB with every x·y pixels put together, tile by tile."""
+def _reduced(image: Image.Image, x: int, y: int, mode: str) -> Image.Image:
+    """RGB or RGBA with every x·y pixels put together, tile by tile."""
     full = _full_scale(image)
-    reduced = Image.new("RGB", (-(-image.width // x), -(-image.height // y)))
+    reduced = Image.new(mode, (-(-image.width // x), -(-image.height // y)))
     for box in _tiles(image, x, y):
-        tile = _rgb(image.crop(box), full).reduce((x, y))
+        tile = _colours(image.crop(box), full, mode).reduce((x, y))
         reduced.paste(tile, (box[0] // x, box[1] // y))
     return reduced
 
@@ -185,20 +189,20 @@ def _tiles(image: Image.Image, x: int = 1, y: int = 1) -> Iterator[Box]:
             yield left, top, min(left + wide, image.width), min(top + high, image.height)
 
 
-def _rgb(image: Image.Image, full: float) -> Image.Image:
+def _colours(image: Image.Image, full: float, mode: str) -> Image.Image:
     if image.mode.startswith("I;16"):
         # The high byte, as Pillow does for 16-bit colour; convert("L") would clip instead.
         high = np.asarray(image) >> 8
-        return Image.fromarray(high.astype(np.uint8)).convert("RGB")
+        return Image.fromarray(high.astype(np.uint8)).convert(mode)
     if image.mode in ("I", "F"):
         values = _finite(image) * (255 / full)
-        return Image.fromarray(np.clip(values, 0, 255).round().astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
+        return Image.fromarray(np.clip(values, 0, 255).round().astype(np.uint8)).convert(mode)
+    if image.has_transparency_data and mode == "RGB":
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         white.alpha_composite(rgba)
         return white.convert("RGB")
-    return image.convert("RGB")
+    return image.convert(mode)
 
 
 def _full_scale(image: Image.Image) -> float:

@@ -79,6 +79,7 @@ class Stage(ABC):
     """One step of a request, from its plan to its outputs."""
 
     name: str
+    resumes: ClassVar[bool] = False  # its family keeps savepoints, and goes on from them
 
     @abstractmethod
     def plan(self, models: ModelChoice) -> Step:

@@ -4,6 +4,7 @@ from shared.contracts import JobRecord
 
 JOBS = "jobs/"
 FILES = "files/"
+PREVIEW = "preview.jpg"  # in an attempt's folder: the newest intermediate picture
 
 
 def job_folder(job_id: str) -> str:
@@ -20,9 +21,29 @@ def attempt_folder(job_id: str, step: int, name: str, fence: int) -> str:
     return f"{job_folder(job_id)}{step}-{name}/a{fence}/"
 
 
-def live_folder(job: JobRecord) -> str:
-    """What whoever holds the lease of the job's step makes, and may yet commit."""
-    return attempt_folder(job.id, job.current, job.steps[job.current].step.name, job.fence)
+def savepoint_folder(job_id: str, step: int, name: str) -> str:
+    """What the next execution of a step can go on from."""
+    return f"{job_folder(job_id)}{step}-{name}/savepoint/"
+
+
+def preview_key(job: JobRecord) -> str:
+    """The preview of whoever holds the lease of the job's step."""
+    return f"{_live_folder(job)}{PREVIEW}"
+
+
+def in_use(job: JobRecord, key: str) -> bool:
+    """Whether the running step needs the object: whoever holds its lease made it, and may yet
+    commit it, or whoever comes next goes on from it."""
+    folders = _live_folder(job), savepoint_folder(job.id, job.current, _current_name(job))
+    return not job.status.terminal and key.startswith(folders)
+
+
+def _live_folder(job: JobRecord) -> str:
+    return attempt_folder(job.id, job.current, _current_name(job), job.fence)
+
+
+def _current_name(job: JobRecord) -> str:
+    return job.steps[job.current].step.name
 
 
 def file_folder(tenant: str, file_id: str) -> str:

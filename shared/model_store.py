@@ -40,16 +40,24 @@ class LockedFile(Frozen):
 
 
 class LockedModel(Frozen):
-    """A repository at one commit; `files` by their path within it."""
+    """A repository at one commit; `files` by their path within it.
+
+    Of what was imported instead, the commit is the digest of the file that it was made of, and
+    `imported` is that file's name.
+    """
 
     commit: str
     files: dict[str, LockedFile]
+    imported: str | None = None
 
 
 class Lock(Frozen):
     """`models.lock.json`; `models` by `repository@revision`."""
 
     models: dict[str, LockedModel] = Field(default_factory=dict)
+
+    def with_model(self, model: Model, locked: LockedModel) -> "Lock":
+        return Lock(models={**self.models, lock_key(model): locked})
 
     @classmethod
     def read(cls, models_dir: Path) -> "Lock":
@@ -92,17 +100,20 @@ def pulled_folder(model: Model, commit: str, models_dir: Path) -> Path:
 
 
 def parts(model: Model) -> list[Model]:
-    """The model itself, and the later stages of a cascade as models of their own.
+    """What has a folder of its own: the networks that a model is put together from, or the model
+    itself and the later stages of a cascade as models of their own.
 
     A stage is named as the first one is: by its repository where that has one, else its folder.
     """
+    if model.made_of:
+        return list(model.made_of)
     own = "repo" if model.repo else "path"
     stages = [model.model_copy(update={own: stage, "stages": ()}) for stage in model.stages]
     return [model.model_copy(update={"stages": ()}), *stages]
 
 
 def folder(model: Model, models_dir: Path, lock: Lock) -> Path:
-    """The one folder of a model without later stages.
+    """The one folder of a model without later stages and networks.
 
     Raises ModelNotAvailable with what would bring it here.
     """
@@ -153,13 +164,14 @@ def package_folder(package: str) -> Path:
 def state(model: Model, models_dir: Path, lock: Lock) -> ModelState:
     """Whether all of the model's files are here."""
     try:
-        folders = [folder(part, models_dir, lock) for part in parts(model)]
+        shipped = [
+            folder(part, models_dir, lock).is_relative_to(CHECKPOINTS)
+            or (part.package is not None and part.weights is None)
+            for part in parts(model)
+        ]
     except ModelNotAvailable:
         return ModelState.MISSING
-    if model.package:
-        return ModelState.PULLED if model.weights else ModelState.SHIPPED
-    shipped = all(each.is_relative_to(CHECKPOINTS) for each in folders)
-    return ModelState.SHIPPED if shipped else ModelState.PULLED
+    return ModelState.SHIPPED if all(shipped) else ModelState.PULLED
 
 
 def folder_digest(folder: Path) -> str:

@@ -17,7 +17,8 @@ from shared.errors import InvalidRequest, SettingsError
 from shared.languages import FLORES_200, hint
 
 REGISTRY_FILE = Path(__file__).with_name("models.toml")
-LORA = "lora"  # the registry's section of adapters, which no worker hosts
+# Sections of the registry that no worker hosts: adapters, and networks that models are made of.
+LORA, NETWORK = "lora", "network"
 LANGUAGE_SETS = {"flores-200": FLORES_200}
 
 
@@ -40,7 +41,9 @@ class Model(Frozen):
     weights: str | None = None  # the module that fetches the package's weights
     stages: tuple[str, ...] = ()  # of a cascade: what comes after the first, as repo or path
     instead_of: str | None = None  # the family in whose place a job may name it
-    base: str | None = None  # the architecture of a diffuser, or that a LoRA was trained on
+    networks: tuple[str, ...] = ()  # what it is put together from, of the section `network`
+    made_of: tuple["Model", ...] = ()  # these themselves: the registry fills them in
+    base: str | None = None  # the architecture of a diffuser or network, or what a LoRA is for
     takes: tuple[str, ...] | None = None  # parameters of a step; None: all
     settings: dict[str, Any] = Field(default_factory=dict)  # for the family's loader
     licence: str = "unknown"
@@ -85,7 +88,7 @@ class Registry:
                         models[family, name] = Model(name=name, family=family, **entry)
             except (tomllib.TOMLDecodeError, ValidationError, TypeError, AttributeError) as error:
                 raise SettingsError(f"{file}: {error}") from None
-        return cls(models, profiles)
+        return cls({pair: _put_together(each, models) for pair, each in models.items()}, profiles)
 
     def including(self, served: Iterable[tuple[str, str]]) -> "Registry":
         """This registry and those of the (family, name) pairs that it does not know.
@@ -110,7 +113,7 @@ class Registry:
     @cached_property
     def families(self) -> frozenset[str]:
         """The families that workers host."""
-        return frozenset(family for family, _ in self.models) - {LORA}
+        return frozenset(family for family, _ in self.models) - {LORA, NETWORK}
 
     def choice(self, family: str, name: str) -> Model | None:
         """What a job means by this name: a model of the family, or one that stands for it."""
@@ -122,6 +125,18 @@ class Registry:
             ),
             None,
         )
+
+
+def _put_together(model: Model, models: Mapping[tuple[str, str], Model]) -> Model:
+    """The model with its networks themselves. Raises SettingsError."""
+    if not model.networks:
+        return model
+    try:
+        networks = tuple(models[NETWORK, name] for name in model.networks)
+    except KeyError as error:
+        _, name = error.args[0]
+        raise SettingsError(f"{model.family} {model.name}: no network is called {name}") from None
+    return model.model_copy(update={"made_of": networks})
 
 
 class ModelChoice:

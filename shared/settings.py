@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     safety: Literal["off", "flag", "block"] = "flag"
     safety_threshold: float = Field(default=0.8, ge=0, le=1)  # from this score on
     retention_days: float = Field(default=7, gt=0)
+    savepoint_s: float = Field(default=60, gt=0)  # between those of a step that keeps them
     lease_s: float = Field(default=60, ge=0.5)
     max_attempts: int = Field(default=3, ge=1)
     step_timeout_s: float = Field(default=3600, gt=0)

@@ -42,8 +42,9 @@ def servers(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory):
-    # A short lease, so that a killed worker's step need not be waited for a minute.
-    with TestedStack(tmp_path_factory.mktemp("stack"), env={"IMAGEMILL_LEASE_S": "6"}) as handle:
+    # So short that a killed worker's step need not be waited for a minute, nor a savepoint.
+    env = {"IMAGEMILL_LEASE_S": "6", "IMAGEMILL_SAVEPOINT_S": "0.5"}
+    with TestedStack(tmp_path_factory.mktemp("stack"), env=env) as handle:
         yield handle
 
 

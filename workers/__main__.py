@@ -1,13 +1,15 @@
-"""`python -m workers`: run a worker, or fetch models.
+"""`python -m workers`: run a worker, or fetch models, or take in a file of one.
 
 python -m workers --family diffuser --device cuda:0 --models sd15,sdxl
 python -m workers models pull sd15
 python -m workers models pull --profile standard
+python -m workers models import vgg16-397923af.pth --as vgg16
 """
 
 import argparse
 import re
 import sys
+from pathlib import Path
 
 from shared.errors import ImagemillError
 from shared.settings import Settings, load_settings
@@ -32,19 +34,27 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command")
     models = commands.add_parser("models", help="the models on this machine")
-    pull = models.add_subparsers(dest="action", required=True).add_parser(
-        "pull", help="fetch models into MODELS_DIR and lock their commits"
-    )
+    actions = models.add_subparsers(dest="action", required=True)
+    pull = actions.add_parser("pull", help="fetch models into MODELS_DIR and lock their commits")
     pull.add_argument("names", nargs="*", metavar="NAME")
     pull.add_argument("--profile", help="every model of this profile")
     pull.add_argument(
         "--languages", type=names, default=["en"], help="of an OCR that has weights for each: en,ar"
     )
     pull.add_argument("--update", action="store_true", help="resolve the newest commit again")
+    bring = actions.add_parser("import", help="take a file of weights into MODELS_DIR")
+    bring.add_argument("file", type=Path, metavar="FILE", help="safetensors, .pth, .pt or .h5")
+    bring.add_argument("--as", dest="name", required=True, help="the model's name")
+    bring.add_argument("--family", dest="of", help="where several families have the name")
     return top
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    if arguments.command == "models" and arguments.action == "import":
+        from workers.model_import import import_file
+
+        import_file(arguments.file, arguments.name, arguments.of, settings.models_dir)
+        return 0
     if arguments.command == "models":
         from workers.pull import pull
 

@@ -106,6 +106,7 @@ class Worker:
             self._checkpoints,
             on_lost=lambda: shutdown.at_once(EXIT_STATUS),
             memory_gb=self._settings.memory_gb,
+            savepoint_s=self._settings.savepoint_s,
         )
         self._batcher = MicroBatcher(self._process)
         self._keeper = LeaseKeeper(self._ledger, self._settings)

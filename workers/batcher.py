@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
 from typing import Any
 
 from shared import logs
@@ -24,9 +23,12 @@ from shared.errors import (
     StepCanceled,
     StepInterrupted,
 )
+from workers.model_events import Report
 from workers.model_process import ModelNotReady, ModelProcess, Prediction
 from workers.predictor import Batch
 from workers.queue_order import SWITCH_S
+from workers.savepoints import Savepoints
+from workers.tickets import StepResult, Ticket, TicketSample
 
 log = logs.get(__name__)
 
@@ -34,88 +36,6 @@ TICK_S = 0.1  # how often deadlines are looked at
 LINGER_S = {True: 0.02, False: 0.1}  # interactive or not: the wait for company in a batch
 PATIENCE_S = 10.0  # for a model to stop at its next step, before its process is killed
 LOAD_LIMIT_S = 1800.0  # for a model to load, which nothing interrupts, before the same
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What a step's samples gave, in their order.
-
-    `batch_class` is the size of the batches that really ran, less than asked for only after an
-    out-of-memory; `run_ms` is the time of all batches that held one of the samples.
-    """
-
-    results: list[dict[str, Any]]
-    revision: str
-    batch_class: int
-    run_ms: int
-
-
-@dataclass(eq=False)
-class _Sample:
-    ticket: "Ticket"
-    place: int
-    data: Mapping[str, Any]
-    size: int
-    since: float
-    # With whom alone it shares a batch: anybody, its own ticket's samples, or nobody.
-    apart: "Ticket | _Sample | None" = None
-    progress: float = 0.0
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        return (self.ticket.key, self.size, self.apart and id(self.apart))
-
-    @property
-    def rank(self) -> tuple[bool, int]:
-        return (not self.ticket.interactive, self.ticket.number)
-
-
-@dataclass(eq=False)
-class Ticket:
-    """The samples of one step, as their worker thread sees them."""
-
-    _batcher: "MicroBatcher"
-    number: int
-    model: str
-    params: Mapping[str, Any]
-    key: str
-    interactive: bool
-    deadline: float | None  # time.monotonic()
-    begun_at: float | None = None  # time.monotonic() of its first batch
-    message: str = ""
-    samples: list[_Sample] = field(default_factory=list)
-    results: list[Any] = field(default_factory=list)
-    missing: int = 0
-    batch_class: int = 0
-    run_ms: int = 0
-    future: "Future[StepResult]" = field(default_factory=Future)
-
-    @property
-    def progress(self) -> float:
-        """How much of all samples is done, 0 to 1; `message` says it of the running batch."""
-        return sum(sample.progress for sample in self.samples) / len(self.samples)
-
-    def may_end_by(self, limit: float) -> bool:
-        """Whether a ticket that has begun would end by then (time.monotonic()) if it goes on as
-        it did so far; one that has made no progress yet may."""
-        now = time.monotonic()
-        if self.begun_at is None or now >= limit:
-            return False
-        done = self.progress
-        return not done or now + (now - self.begun_at) * (1 - done) / done <= limit
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """True once the ticket has its result or its error."""
-        return bool(wait([self.future], timeout_s).done)
-
-    def result(self) -> StepResult:
-        """The result, waited for. Raises ImagemillError: StepCanceled, DeadlineExceeded,
-        StepInterrupted, OutOfMemory, ModelProcessDied, PredictionFailed, ModelNotAvailable."""
-        return self.future.result()
-
-    def cancel(self) -> None:
-        """Discard the samples, waiting or running; `result` raises StepCanceled."""
-        self._batcher._fail([self], StepCanceled("the step was canceled"))
 
 
 class MicroBatcher:
@@ -137,8 +57,8 @@ class MicroBatcher:
         self._numbers = itertools.count()
         self._changed = threading.Condition(threading.RLock())
         self._tickets: set[Ticket] = set()  # without a result
-        self._waiting: list[_Sample] = []
-        self._running: list[_Sample] = []
+        self._waiting: list[TicketSample] = []
+        self._running: list[TicketSample] = []
         self._closed = False
         self._thread = threading.Thread(target=self._dispatch, name="batcher", daemon=True)
         self._thread.start()
@@ -152,31 +72,39 @@ class MicroBatcher:
         interactive: bool = True,
         timeout_s: float | None = None,
         alone: bool = False,
+        savepoints: Savepoints | None = None,
     ) -> Ticket:
         """Hand in a step's samples. After `timeout_s` the ticket fails with DeadlineExceeded.
 
         `alone`: in batches with no other step, for one that may kill its model process.
+        `savepoints`: where a lone sample's savepoints are kept, from the newest of which it goes
+        on, now and after a death of the model process; of several samples none is kept.
         Raises StepInterrupted once the batcher is closed.
         """
         if not samples:
             raise ValueError("a step has at least one sample")
         now = time.monotonic()
         ticket = Ticket(
-            self,
+            self._cancel,
             next(self._numbers),
             model,
             params,
             json.dumps([model, params], sort_keys=True),
             interactive,
             None if timeout_s is None else now + timeout_s,
+            savepoints if len(samples) == 1 else None,
             results=[None] * len(samples),
             missing=len(samples),
             batch_class=batch_class,
         )
+        saved = ticket.savepoints and ticket.savepoints.newest
+        size = min(batch_class, saved.batch_class) if saved else batch_class
         ticket.samples = [
-            _Sample(ticket, place, data, batch_class, now, ticket if alone else None)
+            TicketSample(ticket, place, data, size, now, ticket if alone else None)
             for place, data in enumerate(samples)
         ]
+        for sample in ticket.samples:
+            sample.rewind()
         with self._changed:
             if self._closed:
                 raise StepInterrupted("the worker is shutting down")
@@ -184,6 +112,10 @@ class MicroBatcher:
             self._waiting += ticket.samples
             self._changed.notify_all()
         return ticket
+
+    def revision(self, model: str) -> str:
+        """Of the files that the model is loaded from."""
+        return self._process.revisions[model]
 
     def close(self, grace_s: float = 0.0) -> None:
         """Take nothing new, and let end what will end within the grace.
@@ -224,7 +156,7 @@ class MicroBatcher:
             elif group:
                 self._run(group)
 
-    def _first(self) -> _Sample | None:
+    def _first(self) -> TicketSample | None:
         """The sample whose turn it is: the oldest of the most urgent, or the oldest of those
         whose model is in memory. They go first for `switch_s`, counted from when the other one
         came or, where models take turns, from when theirs was loaded."""
@@ -267,7 +199,7 @@ class MicroBatcher:
             self._fail_model(model, error)
         self._switched_at = time.monotonic()
 
-    def _group(self, first: _Sample) -> list[_Sample]:
+    def _group(self, first: TicketSample) -> list[TicketSample]:
         """The batch of a sample, taken from those waiting; empty: look again."""
         same = [sample for sample in self._waiting if sample.key == first.key]
         group = sorted(same, key=lambda sample: sample.rank)[: first.size]
@@ -277,20 +209,21 @@ class MicroBatcher:
             return []
         for sample in group:
             self._waiting.remove(sample)
-            sample.ticket.begun_at = sample.ticket.begun_at or time.monotonic()
+            sample.ticket.begin()
         return group
 
-    def _run(self, group: list[_Sample]) -> None:
+    def _run(self, group: list[TicketSample]) -> None:
         ticket = group[0].ticket
-        batch = Batch(ticket.model, ticket.params, group[0].size, [each.data for each in group])
+        batch = Batch(ticket.model, ticket.params, group[0].size, [each.handed for each in group])
 
-        def report(done: int, total: int, message: str) -> None:
-            for sample in group:
-                sample.progress = done / max(1, total)
-                sample.ticket.message = message
+        def hear(report: Report) -> None:
+            with self._changed:
+                for place, sample in enumerate(group):
+                    if sample.ticket in self._tickets:
+                        sample.hear(report, place)
 
         try:
-            future = self._process.submit(batch, report)
+            future = self._process.submit(batch, hear)
             self._watch(future, group)
             self._finish(group, future.result())
         except ModelNotReady:  # it died while idle
@@ -310,7 +243,7 @@ class MicroBatcher:
                 self._running = []
                 self._changed.notify_all()
 
-    def _watch(self, future: "Future[Prediction]", group: list[_Sample]) -> None:
+    def _watch(self, future: "Future[Prediction]", group: list[TicketSample]) -> None:
         """Wait for the batch; stop it when nobody wants it, kill it when it does not stop."""
         unwanted_since = None
         while not wait([future], TICK_S).done:
@@ -326,7 +259,7 @@ class MicroBatcher:
                 self._process.kill()
                 unwanted_since = now
 
-    def _finish(self, group: list[_Sample], prediction: Prediction) -> None:
+    def _finish(self, group: list[TicketSample], prediction: Prediction) -> None:
         with self._changed:
             wanted = [sample for sample in group if sample.ticket in self._tickets]
             if wanted and len(prediction.results) != len(group):
@@ -347,13 +280,13 @@ class MicroBatcher:
                 sample.progress = 1.0
                 if not ticket.missing:
                     self._tickets.discard(ticket)
-                    revision = self._process.revisions[ticket.model]
+                    revision = self.revision(ticket.model)
                     ticket.future.set_result(
                         StepResult(ticket.results, revision, ticket.batch_class, ticket.run_ms)
                     )
 
     def _isolate(
-        self, group: list[_Sample], error: ImagemillError, final: bool, size: int | None = None
+        self, group: list[TicketSample], error: ImagemillError, final: bool, size: int | None = None
     ) -> None:
         """Run the samples of a failed batch again, each alone; or fail the one that was alone."""
         if final:
@@ -365,12 +298,12 @@ class MicroBatcher:
         if wanted := self._again(group):
             log.warning("samples are tried one by one", samples=wanted, error=error.message)
 
-    def _again(self, group: list[_Sample]) -> int:
+    def _again(self, group: list[TicketSample]) -> int:
         """Put the samples that are still wanted back in the queue; tells how many."""
         with self._changed:
             wanted = [sample for sample in group if sample.ticket in self._tickets]
             for sample in wanted:
-                sample.progress = 0.0
+                sample.rewind()
             self._waiting += wanted
             return len(wanted)
 
@@ -383,6 +316,9 @@ class MicroBatcher:
     def _fail_model(self, model: str, error: ImagemillError) -> None:
         with self._changed:
             self._fail([each for each in self._tickets if each.model == model], error)
+
+    def _cancel(self, ticket: Ticket) -> None:
+        self._fail([ticket], StepCanceled("the step was canceled"))
 
     def _fail(self, tickets: Sequence[Ticket], error: ImagemillError) -> None:
         """Give tickets their error and forget their samples; stop the batch if it has no other."""

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from shared import logs
@@ -29,9 +29,11 @@ class Lease:
         self.verdict: Renewal = "ok"  # the last answer to RENEW
         self.progress = 0.0
         self.message = ""
+        self.metrics: Mapping[str, float] = {}
         self.renewed_at = time.monotonic()
         self.released: Outcome | None = None  # what RELEASE answered
         self._reported = False
+        self._saved = False
         self._on_stop: Callable[[], None] | None = None
         self._lock = threading.Lock()
         self._releasing = threading.Lock()
@@ -42,10 +44,19 @@ class Lease:
         self.attempt = attempt
         self.fence = fence
 
-    def report(self, progress: float, message: str) -> None:
-        """Progress of the step, from 0 to 1."""
-        if (progress, message) != (self.progress, self.message):
-            self.progress, self.message, self._reported = progress, message, True
+    def report(
+        self, progress: float, message: str, metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Progress of the step, from 0 to 1, and its current numbers."""
+        news = progress, message, metrics or {}
+        if news != (self.progress, self.message, self.metrics):
+            self.progress, self.message, self.metrics = news
+            self._reported = True
+
+    def saved(self) -> None:
+        """The step can go on from where it is: its time limit and the count of its attempts
+        start anew with the next renewal."""
+        self._saved = self._reported = True
 
     def on_stop(self, callback: Callable[[], None]) -> None:
         """Call this once the step must stop; at once if that is known already."""
@@ -69,9 +80,24 @@ class Lease:
 
     def renew(self, ledger: Ledger) -> None:
         """RENEW; an answer other than `ok` stops the step. Raises LedgerUnavailable."""
+        saved, self._saved = self._saved, False
         self._reported = False
         self.renewed_at = time.monotonic()
-        verdict = ledger.renew(self.job_id, self.step, self.fence, self.progress, self.message)
+        try:
+            verdict = ledger.renew(
+                self.job_id,
+                self.step,
+                self.fence,
+                self.progress,
+                self.message,
+                self.metrics,
+                saved=saved,
+            )
+        except LedgerUnavailable:
+            self._saved = self._saved or saved
+            raise
+        if saved and verdict == "ok":
+            self.attempt = 1
         with self._lock:
             self.verdict = verdict
             callback = self._on_stop if verdict != "ok" else None

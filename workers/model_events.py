@@ -5,9 +5,10 @@ The pipe's end is the order to stop: whichever side loses the other ends its par
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from shared.errors import ImagemillError
-from workers.predictor import Batch, Checkpoint, Result
+from workers.predictor import Batch, Checkpoint, Metrics, Result
 
 # To the model process
 
@@ -16,14 +17,16 @@ from workers.predictor import Batch, Checkpoint, Result
 class Load:
     """The first order: these models may be named; load the `first` one.
 
-    `memory_gb` is what they may use together, 0 the default for the device.
+    `memory_gb` is what they may use together, 0 the default for the device; `savepoint_s` is the
+    time between two savepoints.
     """
 
     family: str
     device: str
     checkpoints: Sequence[Checkpoint]
     first: str
-    memory_gb: float = 0.0
+    memory_gb: float
+    savepoint_s: float
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,32 @@ class LoadFailed:
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` steps of the running batch; `total` may grow."""
+    """`done` of `total` steps of the running batch; `total` may grow. `metrics` are its samples'
+    current numbers in their order, or none."""
 
     number: int
     done: int
     total: int
     message: str
+    metrics: Sequence[Metrics]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What has come of the running batch's samples so far, in order, as JPEG."""
+
+    number: int
+    pictures: Sequence[bytes]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What the sample at this place can go on from; `StepMonitor.save` says how long the files
+    are there."""
+
+    number: int
+    place: int
+    files: Sequence[Path]
 
 
 @dataclass(frozen=True)
@@ -99,4 +122,5 @@ class Failed:
     ending: bool = False
 
 
-FromModel = Held | LoadFailed | Progress | Done | Failed
+Report = Progress | Preview | Saved  # of a running batch
+FromModel = Held | LoadFailed | Report | Done | Failed

@@ -30,13 +30,18 @@ def checkpoint(model: Model, models_dir: Path, registry: Registry | None = None)
     """
     lock = Lock.read(models_dir)
     folders = [folder(part, models_dir, lock) for part in parts(model)]
+    revisions = [_revision(*each, lock) for each in zip(parts(model), folders, strict=True)]
     return Checkpoint(
         model.name,
         folders[0],
-        _revision(model, folders, lock),
+        "+".join(revisions),
         parts=tuple(folders[1:]),
         settings=model.settings,
         adapters=adapters(registry, model, models_dir, lock) if registry else {},
+        networks={
+            network.base or network.name: folder(network, models_dir, lock)
+            for network in model.made_of
+        },
         memory_gb=model.memory_gb,
     )
 
@@ -54,13 +59,13 @@ def adapters(registry: Registry, model: Model, models_dir: Path, lock: Lock) -> 
     return found
 
 
-def _revision(model: Model, folders: list[Path], lock: Lock) -> str:
-    """The commits of what was pulled, a package's version, a digest of a folder's files, or what
+def _revision(model: Model, folder: Path, lock: Lock) -> str:
+    """The commit of what was pulled, a package's version, a digest of a folder's files, or what
     a host calls it."""
     if model.instead_of:
         return str(model.settings.get("api_model", model.name))
     if model.repo:
-        return "+".join(lock.models[lock_key(part)].commit for part in parts(model))
+        return lock.models[lock_key(model)].commit
     if model.package:
         return importlib.metadata.version(model.package.replace(".", "-"))
-    return "+".join(folder_digest(each) for each in folders)
+    return folder_digest(folder)

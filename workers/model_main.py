@@ -6,6 +6,7 @@ in its environment; `FAMILY` and `DEVICE` are there to be read in a list of proc
 """
 
 import ctypes
+import io
 import os
 import queue
 import signal
@@ -14,6 +15,9 @@ import threading
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
+
+from PIL import Image
 
 from shared import logs
 from shared.errors import ImagemillError, ModelNotAvailable, OutOfMemory, PredictionFailed
@@ -28,31 +32,53 @@ from workers.model_events import (
     Load,
     LoadFailed,
     Predict,
+    Preview,
     Progress,
+    Saved,
 )
-from workers.predictor import Predictor, Result, load_predictor
+from workers.predictor import Metrics, Predictor, Result, load_predictor
 from workers.resources import exhaustion, prefer_as_victim
 
 log = logs.get(__name__)
 
 PROGRESS_S = 0.05  # between two reports; a language model's steps take less
+PREVIEW_S = 3.0
+PREVIEW_QUALITY = 85  # of a JPEG, to 95
 PR_SET_PDEATHSIG = 1
 
 
 class BatchMonitor:
-    """Reports the running batch's steps and learns of its cancellation."""
+    """Reports what comes of the running batch, and learns of its cancellation."""
 
-    def __init__(self, main: "ModelMain", number: int) -> None:
+    def __init__(self, main: "ModelMain", number: int, savepoint_s: float) -> None:
         self._main = main
         self._number = number
+        self._savepoint_s = savepoint_s
         self._reported = 0.0
+        self._shown = self._saved = time.monotonic()
 
-    def step(self, done: int, total: int, message: str = "") -> bool:
+    def step(
+        self, done: int, total: int, message: str = "", metrics: Sequence[Metrics] = ()
+    ) -> bool:
         now = time.monotonic()
         if now - self._reported >= PROGRESS_S or done == total:
             self._reported = now
-            self._main.send(Progress(self._number, done, total, message))
+            self._main.send(Progress(self._number, done, total, message, metrics))
         return self._number not in self._main.canceled
+
+    def preview_due(self) -> bool:
+        return time.monotonic() - self._shown >= PREVIEW_S
+
+    def preview(self, pictures: Sequence[Image.Image]) -> None:
+        self._shown = time.monotonic()
+        self._main.send(Preview(self._number, [jpeg(picture) for picture in pictures]))
+
+    def savepoint_due(self) -> bool:
+        return time.monotonic() - self._saved >= self._savepoint_s
+
+    def save(self, place: int, files: Sequence[Path]) -> None:
+        self._saved = time.monotonic()
+        self._main.send(Saved(self._number, place, files))
 
 
 class ModelMain:
@@ -65,6 +91,7 @@ class ModelMain:
 
     def run(self) -> None:
         load: Load = self._connection.recv()
+        self._savepoint_s = load.savepoint_s
         threading.Thread(target=self._listen, name="listen", daemon=True).start()
         try:
             predictor = load_predictor(load.family, load.device)
@@ -111,7 +138,8 @@ class ModelMain:
             models.hold(order.model)
             told = prediction_error
             if isinstance(order, Predict):
-                results = predictor.predict(order.batch, BatchMonitor(self, order.number))
+                monitor = BatchMonitor(self, order.number, self._savepoint_s)
+                results = predictor.predict(order.batch, monitor)
         except Exception as error:
             log.exception("an order failed", model=order.model)
             failure = told(error)
@@ -135,6 +163,12 @@ class ModelMain:
             pass  # the worker is gone
         finally:
             os._exit(0)  # even in the middle of a batch
+
+
+def jpeg(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=PREVIEW_QUALITY)
+    return buffer.getvalue()
 
 
 def prediction_error(error: Exception) -> ImagemillError:

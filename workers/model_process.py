@@ -40,7 +40,10 @@ from workers.model_events import (
     Load,
     LoadFailed,
     Predict,
+    Preview,
     Progress,
+    Report,
+    Saved,
 )
 from workers.predictor import Batch, Checkpoint, Result
 from workers.resources import OomKills, exhaustion
@@ -52,7 +55,8 @@ log = logs.get(__name__)
 ROOT = Path(__file__).parents[1]
 MAX_BACKOFF_S = 30.0
 RELOADS = 3  # failures in a row of a model that was loaded before, until they are told
-OnProgress = Callable[[int, int, str], None]
+SAVEPOINT_S = 60.0
+OnReport = Callable[[Report], object]
 
 
 class ModelNotReady(Exception):
@@ -71,7 +75,7 @@ class Prediction:
 class _Running:
     number: int
     future: "Future[Prediction]"
-    on_progress: OnProgress
+    on_report: OnReport
     oom_kills: OomKills
     doing: str  # what a death that interrupts it is told with
 
@@ -81,8 +85,9 @@ class ModelProcess:
 
     `family` names a file of `workers/families/` (or `module:class`); `device` is `cpu`, `cuda`
     or `cuda:N`; `threads` are the cores a model on the CPU may use (default: half of them);
-    `memory_gb` is what the models may use together (default: by the device). The first of the
-    checkpoints is loaded at the start, the others on demand; after a death, the one used last.
+    `memory_gb` is what the models may use together (default: by the device), `savepoint_s` the
+    time between two savepoints of a batch. The first of the checkpoints is loaded at the start,
+    the others on demand; after a death, the one used last.
     Each process has a temporary folder of its own, which is removed when it has ended. `on_lost`
     is called when a model that was loaded before cannot be loaded again.
     Every method may be called from any thread; none imports torch. The process is started at
@@ -97,6 +102,7 @@ class ModelProcess:
         threads: int | None = None,
         on_lost: Callable[[], None] = lambda: None,
         memory_gb: float = 0.0,
+        savepoint_s: float = SAVEPOINT_S,
     ) -> None:
         self.family = family
         self.device = device
@@ -111,6 +117,7 @@ class ModelProcess:
             checkpoints,
             checkpoints[0].model,
             memory_gb,
+            savepoint_s,
         )
         self._environment = environment(device, threads)
         self._numbers = itertools.count()
@@ -157,15 +164,15 @@ class ModelProcess:
                 raise self.error
             return self._ready
 
-    def submit(self, batch: Batch, on_progress: OnProgress) -> "Future[Prediction]":
+    def submit(self, batch: Batch, on_report: OnReport) -> "Future[Prediction]":
         """Run a batch; one at a time. The future may raise ModelProcessDied, OutOfMemory,
-        DiskFull or PredictionFailed. `on_progress(done, total, message)` is called from another
-        thread.
+        DiskFull or PredictionFailed. `on_report` is called from another thread, which the model
+        process may wait for.
 
         Its model is loaded first where `hold` did not do so. Raises ModelNotReady.
         """
         self._load = replace(self._load, first=batch.model)
-        return self._order(partial(Predict, batch=batch), on_progress)
+        return self._order(partial(Predict, batch=batch), on_report)
 
     def hold(self, model: str) -> "Future[Prediction]":
         """Have a model loaded, as `submit` has a batch run, with nothing to predict. The future
@@ -173,12 +180,12 @@ class ModelProcess:
         Others are unloaded as far as it needs room. Raises ModelNotReady.
         """
         doing = f" while it loaded {model}, which needs about {self._needed.get(model)}"
-        return self._order(partial(Hold, model=model), lambda *_: None, doing)
+        return self._order(partial(Hold, model=model), lambda _: None, doing)
 
     def _order(
         self,
         order: Callable[[int], Predict | Hold],
-        on_progress: OnProgress,
+        on_report: OnReport,
         doing: str = "",
     ) -> "Future[Prediction]":
         with self._changed:
@@ -187,7 +194,7 @@ class ModelProcess:
             if self._running:
                 raise RuntimeError("the model process does one thing at a time")
             oom_kills = OomKills(self._process.pid)
-            running = _Running(next(self._numbers), Future(), on_progress, oom_kills, doing)
+            running = _Running(next(self._numbers), Future(), on_report, oom_kills, doing)
             self._running = running
             connection = self._connection
         self._send(connection, order(running.number))
@@ -278,8 +285,8 @@ class ModelProcess:
             self._load_error = event.error
         elif running is None or running.number != event.number:
             log.warning("an answer to no question", answer=event)
-        elif isinstance(event, Progress):
-            running.on_progress(event.done, event.total, event.message)
+        elif isinstance(event, Progress | Preview | Saved):
+            running.on_report(event)
         else:
             ending = isinstance(event, Failed) and event.ending
             with self._changed:

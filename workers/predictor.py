@@ -11,8 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from PIL import Image
+
 from shared.errors import ImagemillError
 
+Metrics = Mapping[str, float]  # the numbers of a running sample, such as its losses
 Result = dict[str, Any] | ImagemillError  # of a sample
 
 
@@ -21,7 +24,8 @@ class Checkpoint:
     """A model's files: the folder to load, and the commit or digest that names its state.
 
     `parts` are the folders of a cascade's later stages, `settings` what the registry says to the
-    family's loader, and `adapters` the LoRA files, by name, that batches of this model may name.
+    family's loader, `adapters` the LoRA files, by name, that batches of this model may name, and
+    `networks` the folders of the networks that it is put together from, by their architecture.
     `memory_gb` is the device memory that it takes, an estimate; 0: by the size of its files.
     """
 
@@ -31,6 +35,7 @@ class Checkpoint:
     parts: tuple[Path, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     adapters: Mapping[str, Path] = field(default_factory=dict)
+    networks: Mapping[str, Path] = field(default_factory=dict)
     memory_gb: float = 0.0
 
 
@@ -40,7 +45,8 @@ class Batch:
 
     `size` is the batch class: the model always computes exactly `size` samples, the missing ones
     filled with copies of the last, so that a result never depends on company.
-    `samples[i]` maps names to values; pictures are RGB `PIL.Image`s.
+    `samples[i]` maps names to values; pictures are RGB `PIL.Image`s, or RGBA where the kind asks
+    for it. A sample that goes on from a savepoint has `savepoint`, the folder with its files.
     """
 
     model: str
@@ -82,8 +88,50 @@ class Batch:
 class StepMonitor(Protocol):
     """How a running batch speaks with its worker."""
 
-    def step(self, done: int, total: int, message: str = "") -> bool:
-        """Report one step of the model. False: every sample was canceled, stop now."""
+    def step(
+        self, done: int, total: int, message: str = "", metrics: Sequence[Metrics] = ()
+    ) -> bool:
+        """Report one step of the model, and the current `metrics` of each sample in order.
+        False: every sample was canceled, stop now."""
+
+    def preview_due(self) -> bool:
+        """Whether a few seconds have passed since the last preview."""
+
+    def preview(self, pictures: Sequence[Image.Image]) -> None:
+        """Show what has come of each sample so far, in order."""
+
+    def savepoint_due(self) -> bool:
+        """Whether so much time has passed since the last savepoint that another one pays."""
+
+    def save(self, place: int, files: Sequence[Path]) -> None:
+        """Keep what the sample at this place can go on from, should this process be lost.
+
+        The savepoint is all of these files, told apart by their names. What is under a name
+        never changes: a file that an earlier savepoint of the sample had, in this process or the
+        one before, is kept as it was and not read again. The others are read from now until the
+        next call for the sample, or the batch's end. They lie in the temporary folder.
+        """
+
+
+class Unwatched(StepMonitor):
+    """The monitor of a batch that nobody watches."""
+
+    def step(
+        self, done: int, total: int, message: str = "", metrics: Sequence[Metrics] = ()
+    ) -> bool:
+        return True
+
+    def preview_due(self) -> bool:
+        return False
+
+    def preview(self, pictures: Sequence[Image.Image]) -> None:
+        pass
+
+    def savepoint_due(self) -> bool:
+        return False
+
+    def save(self, place: int, files: Sequence[Path]) -> None:
+        pass
 
 
 class Predictor(ABC):

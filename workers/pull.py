@@ -100,7 +100,8 @@ def _home(model: Model) -> str:
 
 
 def select(registry: Registry, names: Sequence[str], profile: str | None) -> list[Model]:
-    """The registry's models of these names and of this profile. Raises ModelNotAvailable."""
+    """The registry's models of these names and of this profile; one that is put together from
+    networks stands for these. Raises ModelNotAvailable."""
     chosen: list[Model] = []
     for name in names:
         found = [
@@ -117,8 +118,9 @@ def select(registry: Registry, names: Sequence[str], profile: str | None) -> lis
         chosen += [registry.models[pair] for pair in registry.profiles[profile].items()]
     if not chosen:
         raise ModelNotAvailable("name a model, or a profile with --profile")
+    whole = [each for model in chosen for each in model.made_of or (model,)]
     # Several families may load one repository.
-    same = {lock_key(each) if each.repo else (each.family, each.name): each for each in chosen}
+    same = {lock_key(each) if each.repo else (each.family, each.name): each for each in whole}
     return list(same.values())
 
 
@@ -133,6 +135,11 @@ def _pull(
         missing = {
             name: file.size for name, file in locked.files.items() if not (folder / name).is_file()
         }
+        if missing and locked.imported:
+            raise ModelNotAvailable(
+                f"{model.family}/{model.name} was imported from {locked.imported} and is damaged; "
+                "import that again, or pull with --update"
+            )
         if missing:
             say(f"{model.family}/{model.name}: mending {len(missing)} files")
             with _advice(model):
@@ -142,7 +149,7 @@ def _pull(
     else:
         with _advice(model):
             locked = _pull_new(model, models_dir, endpoint, say)
-        Lock(models={**lock.models, lock_key(model): locked}).write(models_dir)
+        lock.with_model(model, locked).write(models_dir)
     say(f"{model.family}/{model.name}: {locked.commit} verified, {len(locked.files)} files")
 
 

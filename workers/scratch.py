@@ -1,4 +1,4 @@
-"""Temporary folders of model processes, which do not outlive their worker for long."""
+"""Temporary folders of workers, which do not outlive them for long."""
 
 import fcntl
 import os

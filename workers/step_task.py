@@ -6,9 +6,8 @@ only a doorbell, and may come twice, late or not at all.
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from hashlib import sha256
 from threading import BoundedSemaphore, Event
 from typing import Any, TypeVar
 
@@ -18,7 +17,6 @@ from shared import logs
 from shared.contracts import (
     Artifact,
     ImageInput,
-    ImageOutput,
     JobRecord,
     Priority,
     Produced,
@@ -37,7 +35,7 @@ from shared.errors import (
     StorageUnavailable,
     UnexpectedError,
 )
-from shared.images import decode, encode_png
+from shared.images import decode
 from shared.kind import kinds
 from shared.layout import attempt_folder
 from shared.ledger import Ledger
@@ -45,10 +43,13 @@ from shared.ledger.records import Outcome
 from shared.manifest import save
 from shared.object_store import ObjectStore
 from shared.settings import Settings
-from workers.batcher import MicroBatcher, StepResult
+from workers.artifacts import encoded
+from workers.batcher import MicroBatcher
+from workers.interim import Interim
 from workers.leases import PROGRESS_PERIOD_S, Lease, LeaseKeeper
 from workers.resources import exhaustion
 from workers.safety import SafetyCheck
+from workers.tickets import StepResult
 
 T = TypeVar("T")
 
@@ -56,6 +57,7 @@ STORAGE_PATIENCE_S = 600.0  # a result may have cost more than that
 STORAGE_PAUSE_S = 1.0
 LEDGER_PATIENCE_S = 120.0
 WAITING = "waiting for storage"
+ENDED = ("next", "already", "succeeded", "failed", "canceled")  # of a step, for good
 OUTAGE_RETRY_S = 5.0  # a full disk or an absent S3 is not over in a second
 
 # A picture of MAX_PIXELS takes hundreds of megabytes while it is decoded.
@@ -91,7 +93,7 @@ class StepRunner:
 
     def run(self, job_id: str, index: int) -> bool:
         """Take a step as far as it goes here. True: the chain's next link is to be published."""
-        with logs.bound(job_id=job_id, step=index):
+        with logs.bound(job_id=job_id, step=index), Interim(self._store) as interim:
             with self._keeper.hold(job_id, index) as lease:
                 claim = self._ledger.claim(job_id, index, self._worker, uuid.uuid4().hex)
                 if claim.state == "stale":
@@ -100,18 +102,19 @@ class StepRunner:
                     log.info("not claimed", state=claim.state)
                     return False
                 lease.claimed(claim.fence, claim.attempt)
-                outcome = self._attempt(lease, claim.others_wait)
+                outcome = self._attempt(lease, interim, claim.others_wait)
             log.info("step ended", outcome=outcome, attempt=claim.attempt, fence=claim.fence)
             if outcome in ("succeeded", "failed", "canceled"):
                 self._settle(job_id)
+            interim.erase(step_ended=outcome in ENDED)
             return outcome in ("next", "already", "succeeded")
 
-    def _attempt(self, lease: Lease, others_wait: bool) -> Outcome:
+    def _attempt(self, lease: Lease, interim: Interim, others_wait: bool) -> Outcome:
         """Run the step and tell the ledger how it went, whatever happened."""
         held = lease.job_id, lease.step, lease.fence
         tell: Callable[[], Outcome]
         try:
-            output = self._execute(lease, others_wait)
+            output = self._execute(lease, interim, others_wait)
             tell = partial(self._ledger.commit, *held, output)
         except (StepCanceled, StepInterrupted, LeaseLost):
             # Of a lost lease the ledger only learns that there was one execution more.
@@ -127,7 +130,7 @@ class StepRunner:
             tell = partial(self._ledger.fail, *held, known, retry_delay_s(known, lease.attempt))
         return self._persist(tell)
 
-    def _execute(self, lease: Lease, others_wait: bool) -> StepOutput:
+    def _execute(self, lease: Lease, interim: Interim, others_wait: bool) -> StepOutput:
         job = self._ledger.get(lease.job_id)
         step = job.steps[lease.step].step
         if others_wait:
@@ -135,9 +138,12 @@ class StepRunner:
         kind = kinds()[job.kind]
         stage = kind.stage(kind.Input.model_validate(job.input), step.name)
         samples = self._fetch(lease, stage.samples(step, job.outputs))
-        result = self._infer(lease, job, step, samples)
+        interim.begin(job, lease, self._batcher.revision(step.model), stage.resumes)
+        if lease.fence > 1:
+            self._wait_for_storage(lease, interim.restore)
+        result = self._infer(lease, interim, job, step, samples)
         produced = self._safety.screen(stage.produce(result.results), job.outputs.get("safety", ()))
-        artifacts = self._store_images(lease, job, step, produced, result.revision)
+        artifacts = self._store_artifacts(lease, job, step, result.revision, produced)
         return StepOutput(
             outputs=produced.outputs,
             artifacts=artifacts,
@@ -159,14 +165,19 @@ class StepRunner:
                 data = self._wait_for_storage(lease, get)
                 with _DECODING:
                     pictures[item] = decode(
-                        data, self._settings.max_pixels, item.size, item.longest
+                        data, self._settings.max_pixels, item.size, item.longest, item.alpha
                     )
             return pictures[item]
 
         return [{name: value(item) for name, item in s.data.items()} for s in samples]
 
     def _infer(
-        self, lease: Lease, job: JobRecord, step: Step, samples: list[dict[str, Any]]
+        self,
+        lease: Lease,
+        interim: Interim,
+        job: JobRecord,
+        step: Step,
+        samples: list[dict[str, Any]],
     ) -> StepResult:
         ticket = self._batcher.submit(
             step.model,
@@ -175,57 +186,31 @@ class StepRunner:
             samples,
             interactive=job.priority is Priority.INTERACTIVE,
             alone=lease.attempt > 1,  # it may have killed its model process the first time
+            savepoints=interim.savepoints,
         )
         lease.on_stop(ticket.cancel)
         while not ticket.wait(PROGRESS_PERIOD_S):
-            lease.report(ticket.progress, ticket.message)
+            lease.report(ticket.progress, ticket.message, ticket.metrics)
+            if interim.keep(ticket):
+                lease.saved()
         try:
             return ticket.result()
         except StepCanceled:
             _go_on(lease)
             raise
 
-    def _store_images(
-        self, lease: Lease, job: JobRecord, step: Step, produced: Produced, revision: str
+    def _store_artifacts(
+        self, lease: Lease, job: JobRecord, step: Step, revision: str, produced: Produced
     ) -> tuple[Artifact, ...]:
         """Upload under this attempt's fence: a late writer can overwrite nothing."""
-        models = {
-            record.step.family: {"model": record.step.model, "revision": record.output.revision}
-            for record in job.steps
-            if record.output
-        }
-        models[step.family] = {"model": step.model, "revision": revision}
-        recipe = {
-            "kind": job.kind,
-            "models": models,
-            "prompt": produced.outputs.get("prompt"),
-            "negative_prompt": job.input.get("negative_prompt"),
-            "parameters": step.params,
-        }
         folder = attempt_folder(job.id, lease.step, step.name, lease.fence)
-        return tuple(
-            self._store_image(lease, f"{folder}{image.name}", image, recipe)
-            for image in produced.images
-        )
-
-    def _store_image(
-        self, lease: Lease, key: str, image: ImageOutput, recipe: Mapping[str, Any]
-    ) -> Artifact:
-        # The job's id travels as object metadata, not in the file: the same request must give
-        # the same bytes.
-        data = encode_png(image.image, {**recipe, "seed": image.seed})
-        put = partial(self._store.put, key, data, "image/png", {"job-id": lease.job_id})
-        self._wait_for_storage(lease, put)
-        return Artifact(
-            name=image.name,
-            key=key,
-            media_type="image/png",
-            sha256=sha256(data).hexdigest(),
-            bytes=len(data),
-            width=image.image.width,
-            height=image.image.height,
-            seed=image.seed,
-        )
+        stored = []
+        for artifact, data in encoded(job, step, revision, produced, folder):
+            metadata = {"job-id": job.id}
+            put = partial(self._store.put, artifact.key, data, artifact.media_type, metadata)
+            self._wait_for_storage(lease, put)
+            stored.append(artifact)
+        return tuple(stored)
 
     def _wait_for_storage(self, lease: Lease, attempt: Callable[[], T]) -> T:
         """Try until S3 serves: an outage must not throw away what is computed.

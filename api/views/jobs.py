@@ -12,6 +12,7 @@ from api.replies import problems, reply
 from api.services import TENANT, services
 from shared.contracts import JobRecord, JobStatus
 from shared.errors import NotFound
+from shared.layout import preview_key
 
 LINK_LIFE_S = 3600
 
@@ -128,8 +129,25 @@ def artifact(path: ArtifactPath) -> Any:
     found = next((a for a in _find(path.job_id).artifacts if a.name == path.name), None)
     if found is None:
         raise NotFound(f"no such artifact: {path.name}")
-    url = services().store.presigned_get(found.key, LINK_LIFE_S, found.name, found.media_type)
-    response = redirect(url)
+    return _stored(found.key, found.name, found.media_type)
+
+
+@api.get(
+    "/<job_id>/preview",
+    responses={302: {"description": "To the presigned address"}, **problems(404)},
+    operation_id="getPreview",
+)
+def preview(path: JobPath) -> Any:
+    """What has come of the running step so far, as JPEG; a new picture every few seconds."""
+    key = preview_key(_find(path.job_id))
+    if not services().store.exists(key):
+        raise NotFound("there is no preview: the job does not run, or shows none, or none yet")
+    return _stored(key, "preview.jpg", "image/jpeg")
+
+
+def _stored(key: str, name: str, media_type: str) -> Any:
+    """The way to an object's presigned address."""
+    response = redirect(services().store.presigned_get(key, LINK_LIFE_S, name, media_type))
     response.headers["Cache-Control"] = "no-store"
     return response
 

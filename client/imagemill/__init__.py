@@ -17,7 +17,18 @@ from imagemill.errors import (
     ServiceUnavailable,
     WaitTimeout,
 )
-from imagemill.records import Artifact, File, Job, JobError, JobPage, Model, Progress, Step, Worker
+from imagemill.records import (
+    Artifact,
+    File,
+    Job,
+    JobError,
+    JobPage,
+    Model,
+    Progress,
+    Step,
+    Urls,
+    Worker,
+)
 from imagemill.version import __version__
 
 __all__ = [
@@ -36,6 +47,7 @@ __all__ = [
     "Progress",
     "ServiceUnavailable",
     "Step",
+    "Urls",
     "WaitTimeout",
     "Worker",
     "__version__",

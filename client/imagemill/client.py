@@ -3,12 +3,15 @@
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BufferedRandom
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 from imagemill.errors import (
+    ApiError,
     ImagemillError,
     IntegrityError,
     JobFailed,
@@ -103,21 +106,30 @@ class Client:
         if not artifact.name.strip(".") or set(artifact.name) & set("/\\\0"):
             raise ImagemillError(f"{job.id} has a file of the unsafe name {artifact.name!r}")
         path = folder / artifact.name
-        part = folder / f".{uuid4().hex}.part"
-        try:
-            with part.open("w+b") as file:
-                self._transport.fetch(f"{job_path(job)}/artifacts/{segment(artifact.name)}", file)
-                file.seek(0)
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with replacing(path) as file:
+            self._transport.fetch(f"{job_path(job)}/artifacts/{segment(artifact.name)}", file)
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
             if digest != artifact.sha256:
                 raise IntegrityError(
                     f"{artifact.name} of {job.id} has the SHA-256 {digest}, "
                     f"not the recorded {artifact.sha256}"
                 )
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
         return path
+
+    def preview(self, job: Job | str, path: str | Path) -> bool:
+        """Saves what has come so far of a running job's picture; False where there is nothing.
+
+        A file of that name is replaced, and only by a complete one.
+        """
+        try:
+            with replacing(Path(path)) as file:
+                self._transport.fetch(f"{job_path(job)}/preview", file)
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
 
     def models(self) -> list[Model]:
         """The models that a job may name."""
@@ -132,3 +144,15 @@ class Client:
         if not isinstance(answer, dict) or not isinstance(answer.get("data"), list):
             raise ServiceUnavailable(f"{self.url}{path} does not answer like an imagemill service")
         return [record.of(item) for item in answer["data"]]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BufferedRandom]:
+    """A new file that takes the place of `path` in the end, unless something was raised."""
+    part = path.parent / f".{uuid4().hex}.part"
+    try:
+        with part.open("w+b") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

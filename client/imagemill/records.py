@@ -49,10 +49,19 @@ class Step(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Progress(Record):
-    """How far a job is: `value` from 0 to 1."""
+    """How far a job is: `value` from 0 to 1. `metrics` are its numbers now, such as losses."""
 
     value: float = 0.0
     message: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Urls(Record):
+    """Where a job is canceled, and its newest intermediate picture seen while it runs."""
+
+    cancel: str = ""
+    preview: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +119,10 @@ class Job(Record):
     @property
     def progress(self) -> Progress:
         return Progress.of(self.raw.get("progress") or {})
+
+    @property
+    def urls(self) -> Urls:
+        return Urls.of(self.raw.get("urls") or {})
 
     @property
     def error(self) -> JobError | None:

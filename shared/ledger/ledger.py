@@ -5,6 +5,7 @@ repeat after a lost answer (SUBMIT, CLAIM, COMMIT, CANCEL) gives the same answer
 """
 
 import json
+from collections.abc import Mapping
 
 from shared.contracts import FileRecord, JobRecord, JobStatus, NewJob, StepOutput, WorkerRecord
 from shared.errors import IdempotencyConflict, ImagemillError, NotFound
@@ -195,12 +196,28 @@ class Ledger(Upkeep):
         raise ImagemillError(f"CLAIM answered {answer}")
 
     def renew(
-        self, job_id: str, step: int, fence: int, progress: float = 0.0, message: str = ""
+        self,
+        job_id: str,
+        step: int,
+        fence: int,
+        progress: float = 0.0,
+        message: str = "",
+        metrics: Mapping[str, float] | None = None,
+        saved: bool = False,
     ) -> Renewal:
-        """RENEW: keep the lease; `progress` is the step's, from 0 to 1."""
-        lease_ms = int(self._settings.lease_s * 1000)
+        """RENEW: keep the lease; `progress` is the step's, from 0 to 1, and `metrics` are its
+        current numbers. `saved`: the step can go on from where it is, so that its time limit
+        and the count of its attempts start anew."""
         answer: Renewal = self._run(
-            "renew", job_id, step, fence, f"{progress:.4f}", message, lease_ms
+            "renew",
+            job_id,
+            step,
+            fence,
+            f"{progress:.4f}",
+            message,
+            json.dumps(metrics) if metrics else "",
+            int(self._settings.lease_s * 1000),
+            int(self._settings.step_timeout_s * 1000) if saved else "",
         )
         return answer
 

@@ -102,6 +102,7 @@ def job_record(fields: Mapping[str, str]) -> JobRecord:
         fence=int(fields["fence"]),
         progress=float(fields.get("progress") or 0),
         progress_message=fields.get("message", ""),
+        metrics=json.loads(fields.get("metrics") or "{}"),
         error=JobError.model_validate_json(error) if error else None,
     )
 
@@ -155,6 +156,7 @@ def job_fields(job: JobRecord, fence: int) -> Iterator[Any]:
         "attempt": 0,
         "progress": job.progress,
         "message": job.progress_message,
+        "metrics": json.dumps(job.metrics) if job.metrics else None,
         "error": job.error and job.error.model_dump_json(),
     }
     for index, record in enumerate(job.steps):

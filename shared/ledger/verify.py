@@ -17,7 +17,7 @@ import redis
 
 from shared.contracts import JobRecord
 from shared.errors import NotFound
-from shared.layout import FILES, JOBS, job_folder, live_folder, manifest_key
+from shared.layout import FILES, JOBS, in_use, job_folder, manifest_key
 from shared.ledger.inspect import index_errors
 from shared.ledger.records import job_record
 from shared.ledger.server import PUBLISH_GRACE_MS
@@ -178,11 +178,9 @@ class Verifier:
             if not self._erased_soon(job_folder(job_id)):
                 yield from self._orphans(objects, set())
         elif job := _record(fields):
-            keys = {artifact.key for artifact in job.artifacts}
-            if not job.status.terminal:  # the holder of the live fence may yet commit these
-                live = live_folder(job)
-                keys |= {entry.key for entry in objects if entry.key.startswith(live)}
-            yield from self._orphans(objects, keys | {manifest_key(job_id)})
+            keys = {artifact.key for artifact in job.artifacts} | {manifest_key(job_id)}
+            keys |= {entry.key for entry in objects if in_use(job, entry.key)}
+            yield from self._orphans(objects, keys)
 
     def _file_objects(self, file_id: str, objects: list[StoredObject]) -> Iterator[str]:
         yield from self._orphans(objects, {self._client.hget(f"file:{file_id}", "key")})

@@ -6,7 +6,7 @@ With `ledger_state.py` it is the ledger's specification: what the real one keeps
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from shared.contracts import (
     FileRecord,
@@ -211,7 +211,7 @@ class MemoryLedger(MemoryUpkeep, Ledger):
         state.counters["claims"] += 1
         job.phase, job.status, job.step.status = "leased", JobStatus.RUNNING, StepStatus.RUNNING
         job.fence, job.attempt, job.token = job.fence + 1, job.attempt + 1, token
-        job.progress, job.progress_message = 0.0, ""
+        job.tell(0.0, "", {})
         job.started_at = now if job.started_at is None else job.started_at
         job.step.started_at, job.step.attempts = now, job.attempt
         job.step_deadline = now + int(self._settings.step_timeout_s * 1000)
@@ -219,7 +219,14 @@ class MemoryLedger(MemoryUpkeep, Ledger):
         return Claim("ok", job.fence, job.attempt, bool(state.waiting(job.queue)))
 
     def renew(
-        self, job_id: str, step: int, fence: int, progress: float = 0.0, message: str = ""
+        self,
+        job_id: str,
+        step: int,
+        fence: int,
+        progress: float = 0.0,
+        message: str = "",
+        metrics: Mapping[str, float] | None = None,
+        saved: bool = False,
     ) -> Renewal:
         job = self._state.jobs.get(job_id)
         if job is None or not job.holds(step, fence):
@@ -228,7 +235,10 @@ class MemoryLedger(MemoryUpkeep, Ledger):
             return "cancel"
         if any(self._state.now >= at for at in (job.step_deadline, job.deadline_at) if at):
             return "deadline"
-        job.progress, job.progress_message = float(f"{progress:.4f}"), message
+        job.tell(float(f"{progress:.4f}"), message, metrics or {})
+        if saved:
+            job.attempt = 1
+            job.step_deadline = self._state.now + int(self._settings.step_timeout_s * 1000)
         self._lease(job)
         return "ok"
 
@@ -250,7 +260,7 @@ class MemoryLedger(MemoryUpkeep, Ledger):
             self._state.finish(job, JobStatus.SUCCEEDED)
             return "succeeded"
         job.current, job.attempt = step + 1, 0
-        job.progress, job.progress_message = 0.0, ""
+        job.tell(0.0, "", {})
         job.step.status, job.step.queued_at = StepStatus.QUEUED, self._state.now
         self._state.publish(job)
         self._state.mark_unsaved(job)

@@ -1,6 +1,7 @@
 """What the ledger's in-memory twin remembers, and the moves that its transitions are made of."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -67,6 +68,7 @@ class JobState:
     erase: bool = False
     progress: float = 0.0
     progress_message: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
     started_at: int | None = None
     finished_at: int | None = None
     error: JobError | None = None
@@ -86,6 +88,9 @@ class JobState:
 
     def holds(self, step: int, fence: int) -> bool:
         return self.phase == "leased" and (self.current, self.fence) == (step, fence)
+
+    def tell(self, progress: float, message: str, metrics: Mapping[str, float]) -> None:
+        self.progress, self.progress_message, self.metrics = progress, message, dict(metrics)
 
     def look_at(self, at: int) -> None:
         self.due = at if self.deadline_at is None else min(at, self.deadline_at)

@@ -1,6 +1,7 @@
 """The application over the in-memory twins."""
 
 import io
+import mimetypes
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -106,17 +107,17 @@ def worker(ledger: MemoryLedger, store: MemoryObjectStore) -> SimpleNamespace:
         artifacts = []
         for number, (name, data) in enumerate((files or {}).items()):
             key = f"jobs/{job_id}/{index}/a{fence}-{name}"
-            store.put(key, data, "image/png")
+            media_type, _ = mimetypes.guess_type(name)
+            store.put(key, data, media_type)
+            picture = {"width": 64, "height": 64, "seed": 7 + number}
             artifacts.append(
                 Artifact(
                     name=name,
                     key=key,
-                    media_type="image/png",
+                    media_type=media_type,
                     sha256="0" * 64,
                     bytes=len(data),
-                    width=64,
-                    height=64,
-                    seed=7 + number,
+                    **(picture if name.endswith(".png") else {}),
                 )
             )
         output = StepOutput(

@@ -2,6 +2,8 @@
 
 import pytest
 
+from shared.layout import preview_key
+
 
 @pytest.fixture
 def job_id(submit):
@@ -16,17 +18,18 @@ def job(http):
 def test_a_job_through_its_life(http, job, submit, worker, ledger, png):
     job_id = submit("reimagine", {"image": _upload(http, png())}).json["id"]
     fence = worker.start(job_id)
-    ledger.renew(job_id, 0, fence, 0.5, "step 1 of 2")
+    ledger.renew(job_id, 0, fence, 0.5, "step 1 of 2", {"loss": 0.25})
     running = job(job_id)
     assert (running["status"], running["steps"][0]["status"]) == ("running", "running")
-    assert running["progress"] == {"value": 0.1667, "message": "step 1 of 2"}
+    progress = {"value": 0.1667, "message": "step 1 of 2", "metrics": {"loss": 0.25}}
+    assert running["progress"] == progress
     assert running["queue_position"] is None
     assert running["steps"][0]["queue_ms"] >= 0
 
     worker.finish(job_id, {"caption": "a red square"})
     between = job(job_id)
     assert between["outputs"]["caption"] == "a red square"
-    assert between["progress"]["value"] == 0.3333
+    assert between["progress"] == {"value": 0.3333, "message": "", "metrics": {}}
     assert between["steps"][1]["status"] == "queued"
 
     worker.finish(job_id, {"translations": {"arb_Arab": "مربع"}})
@@ -52,6 +55,31 @@ def test_a_job_through_its_life(http, job, submit, worker, ledger, png):
         {key: image[key] for key in ("name", "url", "media_type", "sha256", "bytes")}
     ]
     assert image["url"] == f"{done['urls']['self']}/artifacts/image-0.png"
+
+
+def test_a_preview_is_there_while_a_step_runs(http, job, job_id, worker, store, ledger):
+    address = f"/v1/jobs/{job_id}/preview"
+    assert job(job_id)["urls"]["preview"] is None
+    worker.start(job_id)
+    assert job(job_id)["urls"]["preview"].endswith(address)
+    missing = http.get(address)
+    assert (missing.status_code, missing.json["code"]) == (404, "not_found")
+    key = preview_key(ledger.get(job_id))
+    store.put(key, b"picture", "image/jpeg")
+    answer = http.get(address)
+    assert answer.status_code == 302
+    assert key in answer.headers["Location"]
+    assert answer.headers["Cache-Control"] == "no-store"
+    worker.finish(job_id, {"prompt": "x"})
+    assert job(job_id)["urls"]["preview"] is None
+    assert http.get("/v1/jobs/job_unknown/preview").status_code == 404
+
+
+def test_a_plot_is_an_artifact_and_no_picture(job, job_id, worker):
+    worker.finish(job_id, {}, {"image-0.png": b"picture", "losses.svg": b"plot"})
+    outputs = job(job_id)["outputs"]
+    assert [image["name"] for image in outputs["images"]] == ["image-0.png"]
+    assert [artifact["name"] for artifact in outputs["artifacts"]] == ["image-0.png", "losses.svg"]
 
 
 def test_an_artifact_is_a_redirect_to_the_store(http, job_id, worker, store):

@@ -196,6 +196,74 @@ def test_a_mask_is_sent_as_a_file(cli, service, drawn, tmp_path):
     assert parts.keys() == {"job", "first", "second", "mask"}
 
 
+def test_a_composite_with_every_option(cli, service, make, tmp_path):
+    pictures(tmp_path, "source.png", "mask.png", "target.png")
+    made = {"first_pass.png": make.png, "process.mp4": b"video", "losses.svg": b"<svg/>"}
+    artifacts = [make.artifact(name, content) for name, content in made.items()]
+    for name, content in made.items():
+        service.on("GET", f"/v1/jobs/job_1/artifacts/{name}", content)
+    service.on_job(make.job("job_1", "succeeded", outputs={"artifacts": artifacts}))
+
+    status, out, _ = cli(
+        *shlex.split("composite source.png mask.png target.png --x 200 --y 250 --video -o out"),
+        *shlex.split("--source-size 240 --target-size 512 --steps 60 --variant paper --seed 7"),
+        *shlex.split("--precision bf16"),
+    )
+
+    assert (status, out.splitlines()) == (0, [f"out/{name}" for name in made])
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in made} == made
+    parts = next(r.parts for r in service.requests if r.method == "POST")
+    assert parts.keys() == {"job", "source", "mask", "target"}
+    assert sent(service) == {
+        "kind": "composite",
+        "input": {
+            "x": 200,
+            "y": 250,
+            "source_size": 240,
+            "target_size": 512,
+            "variant": "paper",
+            "steps": 60,
+            "precision": "bf16",
+            "video": True,
+            "seed": 7,
+        },
+    }
+
+
+def test_a_composite_of_a_source_with_transparency(cli, service, make, tmp_path):
+    pictures(tmp_path, "source.png")
+    service.on_job(make.job("job_1", "succeeded", kind="composite"))
+    assert cli("composite", "source.png", "file_0a1b")[0] == 0
+    assert sent(service)["input"] == {"target": "file_0a1b"}
+
+
+def test_losses_and_the_newest_preview(cli, service, make, tmp_path):
+    losses = {"evaluation": 37, "gradient": 13246915.0, "style": 0.25}
+    progress = {"value": 0.3, "message": "first pass, evaluation 37 of 60", "metrics": losses}
+    running = {"steps": [{"name": "composite", "status": "running"}], "progress": progress}
+    service.on_job(
+        make.job("job_1", "queued"),
+        make.job("job_1", "queued"),
+        make.job("job_1", "running", **running),
+        make.job("job_1", "running", metadata={"k": "v"}, **running),
+        make.job("job_1", "succeeded"),
+    )
+    service.on(
+        *("GET", "/v1/jobs/job_1/preview"),
+        *((404, {}, {"detail": "there is none"}), b"newest", (429, {"Retry-After": "999"}, {})),
+    )
+
+    status, _, err = cli("composite", "file_1", "file_2", "--preview", "now.jpg", "-o", "out")
+
+    assert status == 0
+    told = "composite: first pass, evaluation 37 of 60, gradient 1.32e+07, style 0.25"
+    assert f"job_1 30% {told}\n" in err
+    assert (tmp_path / "now.jpg").read_bytes() == b"newest"
+    assert {path.name for path in tmp_path.iterdir()} == {"now.jpg", "out"}
+    asked = [request for request in service.requests if request.path.endswith("/preview")]
+    assert len(asked) == 3  # the last one was refused, and the command went on
+
+
 def test_reading_and_asking(cli, service, make, tmp_path):
     pictures(tmp_path, "a.png")
     artifact = make.artifact("annotated.png", b"picture")
@@ -261,6 +329,9 @@ def test_a_failed_job_exits_1(cli, service, make):
         ("reimagine a.png --edit replace=a", "--edit replace=a: expected replace=OLD=>NEW"),
         ("generate x --lora a=b", "--lora a=b: 'b' is no number"),
         ("generate x -o taken", "--out taken: File exists"),
+        ("composite a.png", "expected SOURCE [MASK] TARGET: 1 given"),
+        ("composite a b c d", "expected SOURCE [MASK] TARGET: 4 given"),
+        ("generate x --preview none/a.jpg", "--preview none/a.jpg: no file can be made there"),
         ("jobs show job_9", "there is no /v1/jobs/job_9"),
         ("translate -", "there is no text"),
         ("jobs list --limit 0", "--limit"),

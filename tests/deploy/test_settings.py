@@ -18,7 +18,7 @@ def test_defaults():
     settings = load_stack_settings()
     assert settings.port == 8080
     assert settings.data_dir == Path.cwd() / ".imagemill"
-    families = {"captioner", "vqa", "ocr", "translator", "diffuser"}
+    families = {"captioner", "vqa", "ocr", "translator", "diffuser", "compositor"}
     assert set(settings.chosen_families()) == families
 
 

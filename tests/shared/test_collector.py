@@ -237,6 +237,28 @@ def test_the_live_folder_is_told_from_those_that_begin_like_it(
     assert store.keys == {*kept, manifest_key(job_id)}
 
 
+def test_savepoints_and_the_preview_are_kept_as_long_as_their_step_may_use_them(
+    world: World, store: Store, patrol: Callable[[], None]
+) -> None:
+    job_id, fence = world.lease("captioner", "diffuser", retention_s=10**6)
+    folder = f"jobs/{job_id}/0-captioner-step/"
+    saved = {f"{folder}savepoint/a{fence}-head", f"{folder}savepoint/a{fence}.json"}
+    preview = f"{folder}a{fence}/preview.jpg"
+    store.write(*saved, preview)
+    patrol()
+    assert store.keys == {*saved, preview, manifest_key(job_id)}
+    world.ledger.reap([])  # nobody holds the step now, and whoever takes it goes on from these
+    world.ledger.admit(world.queue(job_id))
+    patrol()
+    assert {*saved, manifest_key(job_id)} <= store.keys
+    fence = world.claim(job_id).fence
+    patrol()
+    assert store.keys == {*saved, manifest_key(job_id)}
+    world.ledger.commit(job_id, 0, fence, with_picture(artifact(job_id, fence)))
+    patrol()
+    assert store.keys == {manifest_key(job_id)}
+
+
 def test_of_an_ended_job_only_what_was_committed_stays(
     world: World, store: Store, patrol: Callable[[], None]
 ) -> None:

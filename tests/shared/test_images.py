@@ -114,6 +114,10 @@ def test_other_modes_become_rgb(mode: str) -> None:
     decoded = images.decode(encoded(source, form), LIMIT)
     assert decoded.mode == "RGB"
     assert mode == "LAB" or near(decoded.getpixel((4, 4)), WHITE)
+    opaque = images.decode(encoded(source, form), LIMIT, alpha=True)
+    assert opaque.mode == "RGBA"
+    assert opaque.convert("RGB").tobytes() == decoded.tobytes()
+    assert opaque.getchannel("A").getextrema() == (255, 255)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "TIFF"])
@@ -130,6 +134,17 @@ def test_transparency_lies_on_white(form: str) -> None:
     decoded = images.decode(encoded(image, form, **options), LIMIT)
     assert decoded.getpixel((7, 7)) == WHITE
     assert decoded.getpixel((0, 0)) == RED
+
+
+@pytest.mark.parametrize("size", [None, (4, 4)])
+def test_transparency_is_kept_where_it_is_asked_for(size: tuple[int, int] | None) -> None:
+    image = Image.new("RGBA", (8, 8), (0, 0, 255, 0))
+    image.paste((255, 0, 0, 255), (0, 0, 4, 8))
+    decoded = images.decode(encoded(image, "PNG"), LIMIT, size, alpha=True)
+    assert decoded.getpixel((0, 0)) == (255, 0, 0, 255)
+    assert decoded.getchannel("A").getpixel((decoded.width - 1, 0)) == 0
+    # What cannot be seen colours nothing: half transparent pixels at the edge stay red.
+    assert all(pixel[:3] == RED for _, pixel in decoded.getcolors() if pixel[3])
 
 
 def test_a_transparent_palette_colour_lies_on_white() -> None:

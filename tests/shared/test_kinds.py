@@ -24,6 +24,7 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "reimagine": {"image": IMAGE},
     "ocr": {"image": IMAGE},
     "vqa": {"image": IMAGE, "question": "what is it?"},
+    "composite": {"source": IMAGE, "target": "file_2"},
 }
 DRAWING = ["generate", "blend", "reimagine"]
 
@@ -81,6 +82,7 @@ def test_image_fields_are_known() -> None:
         "reimagine": ("image",),
         "ocr": ("image",),
         "vqa": ("image",),
+        "composite": ("source", "mask", "target"),
     }
 
 

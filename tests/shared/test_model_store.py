@@ -76,6 +76,19 @@ def test_a_model_is_pulled_when_all_its_parts_are_whole(tmp_path: Path) -> None:
     assert state(model, tmp_path, Lock(models=locked)) == ModelState.MISSING
 
 
+def test_a_model_is_here_when_all_its_networks_are(folder: Path, tmp_path: Path) -> None:
+    inside = Model(name="a", family="network", package="json")
+    own = Model(name="b", family="network", path=str(folder))
+    gone = Model(name="c", family="network", repo="a/one")
+    for networks, expected in [
+        ((inside,), ModelState.SHIPPED),
+        ((inside, own), ModelState.PULLED),
+        ((inside, gone), ModelState.MISSING),
+    ]:
+        model = Model(name="m", family="compositor", made_of=networks)
+        assert state(model, tmp_path, Lock()) == expected
+
+
 def test_a_folder_of_ones_own_counts_as_pulled(folder: Path, tmp_path: Path) -> None:
     model = Model(name="m", family="captioner", path=str(folder))
     assert state(model, tmp_path, Lock()) == ModelState.PULLED

@@ -28,10 +28,12 @@ def test_every_profile_names_models_that_there_are(registry: Registry) -> None:
 
 def test_every_model_says_where_it_is_and_what_it_may_be_used_for(registry: Registry) -> None:
     for model in registry.models.values():
-        assert [model.repo, model.path, model.package].count(None) == 2
+        sources = [model.repo, model.path, model.package, model.made_of or None]
+        assert sources.count(None) == 3
         assert model.licence != "unknown"
         assert model.memory_gb > 0 or model.family in ("lora", "hosted")
-        assert (model.download_gb > 0) == bool(model.repo or model.weights)
+        fetched = [each.repo or each.weights for each in (model, *model.made_of)]
+        assert (model.download_gb > 0) == any(fetched)
         if model.family == "translator":
             assert set(model.sources + model.targets) <= set(FLORES_200)
 
@@ -98,3 +100,27 @@ def test_the_codes_are_languages_and_scripts() -> None:
 )
 def test_names_of_a_language(code: str, expected: tuple[str, ...]) -> None:
     assert names(code) == expected
+
+
+def test_a_model_is_put_together_from_networks_that_there_are(tmp_path: Path) -> None:
+    own = tmp_path / "models.toml"
+    own.write_text(
+        """
+[compositor.mine]
+networks = ["vgg16", "mine"]
+[network.mine]
+path = "/networks/mine"
+base = "resnet50"
+[network.vgg16]
+path = "/networks/vgg16"
+"""
+    )
+    registry = Registry.load(tmp_path)
+    for name, path in (("mine", "/networks/mine"), ("imagenet", None)):
+        vgg16, resnet50 = registry.models["compositor", name].made_of
+        assert (vgg16.path, resnet50.path) == ("/networks/vgg16", path)
+    assert "compositor" in registry.families
+    assert "network" not in registry.families
+    own.write_text('[compositor.mine]\nnetworks = ["nowhere"]\n')
+    with pytest.raises(SettingsError, match="mine: no network is called nowhere"):
+        Registry.load(tmp_path)

@@ -30,6 +30,7 @@ OVERRIDES: dict[str, tuple[str, object]] = {
     "lease_s": ("0.5", 0.5),
     "max_attempts": ("4", 4),
     "step_timeout_s": ("5.5", 5.5),
+    "savepoint_s": ("10", 10.0),
     "model_wait_s": ("6", 6.0),
     "admit_per_queue": ("7", 7),
     "shutdown_grace_s": ("0", 0.0),

@@ -25,6 +25,18 @@ def process() -> Iterator[ModelProcess]:
     process.close()
 
 
+@pytest.fixture(scope="session")
+def saving() -> Iterator[ModelProcess]:
+    """A model process whose batches are saved every twentieth of a second."""
+    checkpoint = Checkpoint("m", Path("m"), "r1")
+    process = ModelProcess(
+        "tests.workers.resumable_family:Counter", "cpu", [checkpoint], savepoint_s=0.05
+    )
+    assert process.wait_ready(30)
+    yield process
+    process.close()
+
+
 @pytest.fixture
 def batcher(process: ModelProcess) -> Iterator[MicroBatcher]:
     batcher = MicroBatcher(process, patience_s=1)

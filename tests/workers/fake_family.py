@@ -72,6 +72,12 @@ class Fake(Predictor):
                 "device": (self.device, os.environ["CUDA_VISIBLE_DEVICES"]),
                 "folder": tempfile.gettempdir(),
                 "loads": self.loads,
+                "networks": {
+                    name: described(value)
+                    for name, value in sample.items()
+                    if isinstance(value, Image.Image)
+                },
+                "files": {"losses.csv": b"1,2"},
             }
             for sample in batch.samples
         ]

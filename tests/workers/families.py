@@ -3,15 +3,17 @@
 import numpy as np
 from PIL import Image
 
+from workers.predictor import Unwatched
 
-class Recorder:
+
+class Recorder(Unwatched):
     """A StepMonitor that keeps what it hears, and says stop after `most` steps."""
 
     def __init__(self, most: int = 10**9) -> None:
         self.steps: list[tuple[int, int, str]] = []
         self.most = most
 
-    def step(self, done: int, total: int, message: str = "") -> bool:
+    def step(self, done: int, total: int, message: str = "", metrics: object = ()) -> bool:
         self.steps.append((done, total, message))
         return len(self.steps) < self.most
 

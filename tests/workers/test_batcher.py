@@ -20,9 +20,10 @@ from shared.errors import (
     StepCanceled,
     StepInterrupted,
 )
-from workers.batcher import MicroBatcher, Ticket
+from workers.batcher import MicroBatcher
 from workers.model_process import ModelProcess
 from workers.predictor import Checkpoint
+from workers.tickets import Ticket
 
 SLOW = {"steps": 10, "seconds": 0.1}
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.contracts import NewJob, Priority, Step, StepOutput, StepStatus, new_id
-from shared.errors import StepInterrupted
+from shared.errors import LedgerUnavailable, StepInterrupted
 from shared.settings import Settings
 from shared.testing.ledger import MemoryLedger
 from workers.leases import Lease, LeaseKeeper
@@ -145,3 +145,29 @@ def test_what_is_released_before_it_reaches_the_model_stops_there(holder: Holder
     lease.release(holder.ledger)
     lease.on_stop(stopped.set)
     assert stopped.is_set()
+
+
+def test_what_was_saved_gets_its_time_and_its_attempts_anew(holder: Holder) -> None:
+    """Told to the ledger once, and not lost while that does not answer."""
+    holder.keeper.close()  # so that renewals are the test's own
+    lease = holder.take()
+    lease.attempt = 2
+    limit_ms = int(holder.settings.step_timeout_s * 1000)
+    holder.ledger.advance(limit_ms - 1)
+    lease.report(0.5, "evaluation 9", {"style": 2.5})
+    lease.saved()
+    holder.ledger.down = True
+    with pytest.raises(LedgerUnavailable):
+        lease.renew(holder.ledger)
+    holder.ledger.down = False
+    assert lease.attempt == 2
+    lease.renew(holder.ledger)
+    assert lease.attempt == 1
+    job = holder.ledger.get(lease.job_id)
+    assert (job.progress, job.metrics) == (0.5, {"style": 2.5})
+    holder.ledger.advance(limit_ms - 1)
+    lease.renew(holder.ledger)
+    assert lease.verdict == "ok"
+    holder.ledger.advance(1)
+    lease.renew(holder.ledger)
+    assert lease.verdict == "deadline"

@@ -26,6 +26,7 @@ def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         ([], "--family"),
         (["--family", "captioner", "--device", "gpu"], "cuda:N"),
         (["models"], "action"),
+        (["models", "import", "some.pth"], "--as"),
     ],
 )
 def test_usage(arguments: list[str], word: str) -> None:
@@ -43,6 +44,7 @@ def test_usage(arguments: list[str], word: str) -> None:
         (["--family", "captioner", "--models", "nothing"], {}, "nothing"),
         (["--family", "diffuser", "--models", "sd15"], {}, "models pull sd15"),
         (["models", "pull", "nothing"], {}, "nothing"),
+        (["models", "import", "nothing.pth", "--as", "vgg16"], {}, "nothing.pth"),
     ],
 )
 def test_errors_are_one_line(

@@ -75,6 +75,15 @@ def test_the_folders_of_a_cascade_are_one_checkpoint(folder: Path, tmp_path: Pat
         checkpoint(model.model_copy(update={"stages": ("/gone",)}), tmp_path)
 
 
+def test_the_networks_of_a_model_come_by_their_architecture(folder: Path, tmp_path: Path) -> None:
+    inside = Model(name="edges", family="network", package="rapidocr", base="vgg16")
+    own = Model(name="resnet50", family="network", path=str(folder))
+    found = checkpoint(Model(name="m", family="compositor", made_of=(inside, own)), tmp_path)
+    assert found.networks == {"vgg16": found.path, "resnet50": folder}
+    assert found.path.name == "rapidocr"
+    assert found.revision == f"{importlib.metadata.version('rapidocr')}+{folder_digest(folder)}"
+
+
 def test_loras_that_are_here_and_may_fit_come_with_a_model(tmp_path: Path) -> None:
     for name in ("fits", "other", "any"):
         (tmp_path / name).mkdir()

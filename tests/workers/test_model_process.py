@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,12 +82,12 @@ def test_no_library_in_it_reports_home() -> None:
 
 def test_progress_arrives_and_time_is_measured(process: ModelProcess) -> None:
     assert process.wait_ready(20)
-    seen: list[tuple[int, int, str]] = []
+    seen: list[Any] = []
     batch = Batch("m", {"steps": 3, "seconds": 0.06}, 1, [{}])
-    future = process.submit(batch, lambda *step: seen.append(step))
+    future = process.submit(batch, seen.append)
     assert 150 <= future.result(10).run_ms < 1500
-    assert seen[0] == (0, 3, "step 0 of 3")
-    assert seen[-1] == (3, 3, "done")
+    assert (seen[0].done, seen[0].total, seen[0].message) == (0, 3, "step 0 of 3")
+    assert (seen[-1].done, seen[-1].total, seen[-1].message) == (3, 3, "done")
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,14 @@ memory_gb = 3.0
 [diffuser.cascade]
 repo = "org/pipe"
 stages = ["org/second"]
+[compositor.two]
+networks = ["first", "second"]
+[network.first]
+repo = "org/pipe"
+download_gb = 0.2
+licence = "MIT"
+[network.second]
+repo = "org/second"
 [diffuser.vast]
 repo = "org/vast"
 download_gb = 1e9
@@ -295,6 +303,19 @@ def test_every_stage_of_a_cascade_is_pulled(
     fetch(["cascade"], None)
     revision, _ = available(models_dir, "diffuser", "cascade")
     assert revision == "+".join(commits)
+
+
+def test_every_network_of_a_model_is_pulled(hub: Hub, models_dir: Path) -> None:
+    commits = [hub.publish(repo, PIPELINE) for repo in ("org/pipe", "org/second")]
+    lines: list[str] = []
+    pull(["two", "first"], None, models_dir, endpoint=hub.url, say=lines.append)
+    revision, _ = available(models_dir, "compositor", "two")
+    assert revision == "+".join(commits)
+    assert lines[0].startswith("network/first: about 0.2 GB to fetch")
+    assert [line.split()[0] for line in lines if "verified" in line] == [
+        "network/first:",
+        "network/second:",
+    ]
 
 
 def test_size_memory_and_licence_are_told_before_anything_is_fetched(

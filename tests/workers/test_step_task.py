@@ -1,12 +1,10 @@
 """The life of a step: real batcher and model process, the ledger's and the store's twins."""
 
 import errno
-import hashlib
 import io
 import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,142 +13,26 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from shared.contracts import (
-    FileRecord,
-    JobRecord,
-    JobStatus,
-    NewJob,
-    Priority,
-    Step,
-    StepStatus,
-    new_id,
-)
+from shared.contracts import JobRecord, JobStatus, StepStatus
 from shared.errors import DiskFull, StorageUnavailable, UnexpectedError
 from shared.images import read_recipe
-from shared.settings import Settings
-from shared.testing.ledger import MemoryLedger
 from shared.testing.object_store import MemoryObjectStore
+from tests.workers.step_world import World, png, until
 from workers import step_task
 from workers.batcher import MicroBatcher
-from workers.leases import LeaseKeeper
 from workers.model_process import ModelProcess
 from workers.predictor import Checkpoint
-from workers.step_task import StepRunner, retry_delay_s
+from workers.step_task import retry_delay_s
 
 QUEUE = "1-interactive.translator.m"
 SLOW = {"steps": 40, "seconds": 0.05}
-
-
-class World:
-    """One worker and what it works with."""
-
-    def __init__(self, batcher: MicroBatcher, **settings: Any) -> None:
-        self.settings = Settings(lease_s=1.5, max_attempts=2, **settings)
-        self.ledger = MemoryLedger(self.settings)
-        self.store = MemoryObjectStore()
-        self.keeper = LeaseKeeper(self.ledger, self.settings)
-        self.stopping = threading.Event()
-        self.let_in: list[str] = []  # the queues that others were let into
-        self.runner = StepRunner(
-            "w",
-            self.settings,
-            self.ledger,
-            self.store,
-            batcher,
-            self.keeper,
-            self.let_in.append,
-            self.stopping,
-        )
-
-    def submit(
-        self,
-        kind: str = "translate",
-        family: str = "translator",
-        params: dict[str, Any] | None = None,
-        deadline_s: float | None = None,
-        files: tuple[str, ...] = (),
-        **given: Any,
-    ) -> str:
-        """A published job of one step."""
-        step = Step(
-            name={"translate": "translate", "caption": "caption", "generate": "diffuse"}[kind],
-            family=family,
-            model="m",
-            params=params or {},
-            batch_class=2,
-        )
-        job = NewJob(
-            id=new_id("job"),
-            tenant="t",
-            kind=kind,
-            priority=Priority.INTERACTIVE,
-            input=given or {"text": "hello"},
-            steps=(step,),
-            files=files,
-            deadline_s=deadline_s,
-            retention_s=1000,
-        )
-        self.ledger.submit(job)
-        self.ledger.admit(step.queue(job.priority))
-        return job.id
-
-    def upload(self, data: bytes) -> str:
-        """A file of these bytes."""
-        file_id = new_id("file")
-        self.store.put(f"files/{file_id}", data, "image/png")
-        self.ledger.put_file(
-            FileRecord(
-                id=file_id,
-                tenant="t",
-                purpose="image",
-                key=f"files/{file_id}",
-                bytes=len(data),
-                sha256=hashlib.sha256(data).hexdigest(),
-                media_type="image/png",
-                created_at=0,
-                expires_at=10**12,
-            )
-        )
-        return file_id
-
-    def start(self, job_id: str) -> threading.Thread:
-        """Run the step in a thread, until the model is at work."""
-        thread = self._thread(job_id)
-        until(lambda: self.ledger.get(job_id).progress > 0)
-        return thread
-
-    def start_without_storage(self, job_id: str) -> threading.Thread:
-        """Run the step in a thread, until it waits for storage."""
-        self.store.down = True
-        thread = self._thread(job_id)
-        until(lambda: self.ledger.get(job_id).progress_message == "waiting for storage")
-        return thread
-
-    def _thread(self, job_id: str) -> threading.Thread:
-        thread = threading.Thread(target=self.runner.run, args=(job_id, 0), daemon=True)
-        thread.start()
-        return thread
-
-
-def until(condition: Callable[[], Any]) -> None:
-    limit = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
-
-
-def png(size: tuple[int, int] = (20, 10)) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", size, "red").save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 @pytest.fixture
 def world(batcher: MicroBatcher) -> Iterator[World]:
     world = World(batcher)
     yield world
-    world.stopping.set()
-    world.keeper.close()
+    world.close()
 
 
 def test_a_step_is_claimed_run_committed_and_leaves_a_manifest(world: World) -> None:
@@ -181,6 +63,30 @@ def test_a_picture_is_fetched_decoded_and_shrunk(world: World, given: Any, seen:
     job_id = world.submit("caption", "captioner", files=(file_id,), image=file_id)
     world.runner.run(job_id, 0)
     assert world.ledger.get(job_id).outputs == {"caption": f"RGB {seen[0]}x{seen[1]}"}
+
+
+def test_transparency_reaches_the_model_where_the_kind_asks_for_it(world: World) -> None:
+    """And what is no picture is stored as it is."""
+    file_id = world.upload(png())
+    job_id = world.submit(
+        "composite",
+        "compositor",
+        {"source_size": 8},
+        files=(file_id,),
+        source=file_id,
+        target=file_id,
+        target_size=16,
+        x=8,
+        y=8,
+    )
+    world.runner.run(job_id, 0)
+    job = world.ledger.get(job_id)
+    assert job.outputs == {"networks": {"source": "RGBA 8x8", "target": "RGB 16x16"}}
+    [table] = job.artifacts
+    assert (table.name, table.media_type, table.width) == ("losses.csv", "text/csv", None)
+    assert table.key == f"jobs/{job_id}/0-composite/a1/losses.csv"
+    assert world.store.get(table.key, sha256=table.sha256, size=table.bytes) == b"1,2"
+    assert world.store.metadata[table.key]["job-id"] == job_id
 
 
 def test_each_picture_is_stored_under_the_fence_with_its_recipe(world: World) -> None:

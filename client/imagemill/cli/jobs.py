@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from imagemill import Client
-from imagemill.cli.run import Json, Out, follow, make_folder
+from imagemill.cli.run import Json, Out, Preview, check_preview, follow, make_folder
 from imagemill.cli.show import note, print_json, print_rows, result_lines
 from imagemill.records import Job
 
@@ -63,12 +63,13 @@ def cancel(jobs: JobIds, as_json: Json = False) -> None:
 
 
 @app.command()
-def watch(jobs: JobIds, out: Out = None, as_json: Json = False) -> None:
+def watch(jobs: JobIds, out: Out = None, preview: Preview = None, as_json: Json = False) -> None:
     """Follow jobs to their end and print their results."""
     make_folder(out)
+    check_preview(preview)
     with Client() as client:
         found = [(job, client.jobs.get(job)) for job in dict.fromkeys(jobs)]
-        if status := follow(client, found, out, as_json=as_json, always_save=False):
+        if status := follow(client, found, out, preview, as_json=as_json, always_save=False):
             raise typer.Exit(status)
 
 

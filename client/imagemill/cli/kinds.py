@@ -80,6 +80,39 @@ def generate(
     return [{**locals(), "loras": [parse_lora(each) for each in loras or ()]}]
 
 
+def composite(
+    pictures: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE [MASK] TARGET",
+            help="Files or references. The mask is white over what is pasted; without one, the "
+            "source's own transparency says so.",
+        ),
+    ],
+    x: Annotated[int | None, typer.Option(metavar="ROW", help="Its centre in the target.")] = None,
+    y: Annotated[int | None, typer.Option(metavar="COLUMN", help="The same.")] = None,
+    source_size: Side = None,
+    target_size: Side = None,
+    variant: Annotated[
+        str | None, typer.Option(help="mended, paper or seed; poisson or alpha.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Loss evaluations of each pass.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, tf32 or bf16.")] = None,
+    video: Annotated[bool | None, typer.Option(help="Make a video of both passes.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the noise that it begins with.")] = None,
+) -> Inputs:
+    """Blend an object seamlessly into a picture."""
+    fields = dict(locals())
+    match fields.pop("pictures"):
+        case [source, target]:
+            mask = None
+        case [source, mask, target]:
+            pass
+        case given:
+            raise InvalidInput(f"expected SOURCE [MASK] TARGET: {len(given)} given")
+    return [{"source": source, "mask": mask, "target": target, **fields}]
+
+
 def caption(
     images: Images,
     prompt: Annotated[str | None, typer.Option(help="Words that the caption begins with.")] = None,
@@ -160,6 +193,15 @@ def reimagine(
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands to the command line."""
-    for make_inputs in (blend, generate, caption, vqa, ocr, translate, reimagine):
+    for make_inputs in (
+        blend,
+        composite,
+        generate,
+        caption,
+        vqa,
+        ocr,
+        translate,
+        reimagine,
+    ):
         name = make_inputs.__name__
         app.command(name)(job_command(name, make_inputs))

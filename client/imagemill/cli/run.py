@@ -4,6 +4,7 @@ import inspect
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,12 @@ Inputs = Sequence[dict[str, Any]]  # of one job each
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one value a line.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the files it makes.")]
+Preview = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Keep the newest intermediate picture there, if there is one."
+    ),
+]
 
 
 def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
@@ -38,6 +45,12 @@ def make_folder(out: Path | None) -> None:
         raise InvalidInput(f"--out {out}: {error.strerror}") from None
 
 
+def check_preview(file: Path | None) -> None:
+    """Raises InvalidInput where no such file can be made."""
+    if file and (file.is_dir() or not file.parent.is_dir()):
+        raise InvalidInput(f"--preview {file}: no file can be made there")
+
+
 def run_jobs(
     kind: str,
     inputs: Inputs,
@@ -55,6 +68,7 @@ def run_jobs(
     deadline: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Give up if not ended by then.")
     ] = None,
+    preview: Preview = None,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Print the job's id and return at once.")
     ] = False,
@@ -70,6 +84,7 @@ def run_jobs(
     for fields in inputs:
         split_input(kind, fields)  # no job is submitted where a file is missing
     make_folder(out)
+    check_preview(preview)
     with Client() as client:
         jobs: list[tuple[str, Job]] = []
         refused = 0
@@ -86,7 +101,9 @@ def run_jobs(
             jobs.append((label, job))
             if no_wait:
                 print_json(job.raw) if as_json else print(job.id, flush=True)
-        failed = 0 if no_wait else follow(client, jobs, out, as_json=as_json, always_save=True)
+        failed = 0
+        if not no_wait:
+            failed = follow(client, jobs, out, preview, as_json=as_json, always_save=True)
     if status := failed or refused:
         raise typer.Exit(status)
 
@@ -95,6 +112,7 @@ def follow(
     client: Client,
     jobs: Sequence[tuple[str, Job]],
     out: Path | None,
+    preview: Path | None,
     *,
     as_json: bool,
     always_save: bool,
@@ -103,6 +121,7 @@ def follow(
 
     Files go to `out`; without it, to a folder named after the job if `always_save`, and else
     only their addresses are printed. Where the result is a text, files are only for `out`.
+    `preview` is the file for the newest intermediate picture.
     Ctrl-C leaves the jobs running.
     """
     status = 0
@@ -111,8 +130,8 @@ def follow(
         says = job.kind in TEXT_OUTPUT  # its text is the result, whatever else it stored
         folder = out or (Path(job.id) if always_save and not says else None)
         try:
-            with progress_of(job.id) as on_progress:
-                job = client.wait(job, on_progress)
+            with progress_of(job.id) as show:
+                job = client.wait(job, with_preview(client, preview, show) if preview else show)
             files = client.download(job, folder) if folder and job.artifacts else []
         except JobFailed as error:
             status = 1
@@ -136,6 +155,20 @@ def follow(
             print(f"{mark}{file}")
         sys.stdout.flush()
     return status
+
+
+def with_preview(
+    client: Client, file: Path, show: Callable[[Job], object]
+) -> Callable[[Job], None]:
+    """`show`, and then the file is renewed. That it cannot be had is no reason to stop waiting."""
+
+    def on_progress(job: Job) -> None:
+        show(job)
+        if not job.done:
+            with suppress(ApiError, ServiceUnavailable):
+                client.preview(job, file)
+
+    return on_progress
 
 
 def job_command(kind: str, make_inputs: Callable[..., Inputs]) -> Callable[..., None]:

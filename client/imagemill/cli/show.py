@@ -68,7 +68,12 @@ def describe(job: Job) -> str:
         return f"queued, position {job.queue_position}"
     step = next((step.name for step in job.steps if step.status == "running"), None)
     words = [f"{step}:" if step else "", job.progress.message or ("" if step else job.status)]
-    return " ".join(filter(None, words)).rstrip(":")
+    numbers = (
+        f"{name} {value:.3g}"
+        for name, value in job.progress.metrics.items()
+        if name != "evaluation"  # which the message counts
+    )
+    return ", ".join(filter(None, (" ".join(filter(None, words)).rstrip(":"), *numbers)))
 
 
 @contextmanager

@@ -35,7 +35,7 @@ local attempt = redis.call('HINCRBY', job_key(id), 'attempt', 1)
 redis.call('HSETNX', job_key(id), 'started_at', now)
 redis.call('HSET', job_key(id), 'phase', 'leased', 'worker', worker, 'claim', token,
   'lease_until', now + lease_ms, 'step_deadline', now + step_timeout_ms,
-  'progress', 0, 'message', '',
+  'progress', 0, 'message', '', 'metrics', '',
   field(step, 'status'), 'running', field(step, 'started_at'), now,
   field(step, 'attempts'), attempt)
 set_status(id, 'running')

@@ -15,7 +15,8 @@ if following == plan_of(id).step_count then
   finish(id, 'succeeded', nil)
   return 'succeeded'
 end
-redis.call('HSET', job_key(id), 'step', following, 'attempt', 0, 'progress', 0, 'message', '',
+redis.call('HSET', job_key(id), 'step', following, 'attempt', 0,
+  'progress', 0, 'message', '', 'metrics', '',
   field(following, 'status'), 'queued', field(following, 'queued_at'), now)
 redis.call('SADD', 'queues', queue_of(id, following))
 mark_published(id, following, grace)

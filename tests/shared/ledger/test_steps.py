@@ -116,6 +116,24 @@ def test_a_steps_time_limit_is_absolute(world: World) -> None:
     assert world.ledger.renew(job_id, 0, fence) == "deadline"
 
 
+def test_what_was_saved_starts_the_time_limit_and_the_attempts_anew(world: World) -> None:
+    job_id, fence = world.lease()
+    for _ in range(30):  # 25 minutes of a step that may take 10
+        world.advance(50_000)
+        assert world.ledger.renew(job_id, 0, fence, 0.5, "half", {"loss": 1.5}, saved=True) == "ok"
+    assert world.job(job_id).metrics == {"loss": 1.5}
+    for attempt in (2, 3):
+        world.advance(60_000)
+        world.ledger.reap([])
+        claim = world.claim(job_id)
+        assert claim.attempt == attempt
+        assert world.job(job_id).metrics == {}
+    assert world.ledger.renew(job_id, 0, claim.fence, saved=True) == "ok"
+    world.advance(60_000)
+    world.ledger.reap([])
+    assert world.claim(job_id).attempt == 2  # the third one was not the last
+
+
 def test_renewal_stops_at_the_jobs_deadline(world: World) -> None:
     job_id, fence = world.lease(deadline_s=30)
     world.advance(29_999)

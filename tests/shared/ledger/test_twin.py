@@ -130,10 +130,11 @@ class LedgerMachine(RuleBasedStateMachine):
         step = self.held(job_id, live)[0] if live else step
         self.both(lambda ledger: ledger.claim(job_id, step, "worker", token))
 
-    @rule(job_id=jobs, live=mostly, progress=st.floats(0, 1))
-    def renew(self, job_id: str, live: bool, progress: float) -> None:
+    @rule(job_id=jobs, live=mostly, progress=st.floats(0, 1), saved=st.booleans())
+    def renew(self, job_id: str, live: bool, progress: float, saved: bool) -> None:
         step, fence = self.held(job_id, live)
-        self.both(lambda ledger: ledger.renew(job_id, step, fence, progress, "drawing"))
+        news = (progress, "drawing", {"loss": 1 - progress}, saved)
+        self.both(lambda ledger: ledger.renew(job_id, step, fence, *news))
 
     @rule(job_id=jobs, live=mostly)
     def commit(self, job_id: str, live: bool) -> None:

@@ -178,8 +178,11 @@ def test_bytes_that_changed_under_the_same_metadata_are_found_by_their_digest(
 def test_objects_that_nothing_refers_to_are_told_once_they_are_old(healthy: System) -> None:
     live = healthy.ledger.get("job_leased").fence
     healthy.produce("job_leased", live)  # not committed yet
+    for key in ("0-captioner-step/savepoint/a1.json", f"0-captioner-step/a{live}/preview.jpg"):
+        healthy.store.put(f"jobs/job_leased/{key}", b"x", "image/png")
     keys = {
         f"jobs/job_leased/0-captioner-step/a{live + 1}/image.png",
+        "jobs/job_done/0-captioner-step/savepoint/a1.json",
         "jobs/job_gone/manifest.json",
         "files/t/file_1/other",
         "files/t/file_gone/0a1b2c",

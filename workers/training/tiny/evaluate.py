@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from workers.families.vqa import Vqa
-from workers.predictor import Batch, Checkpoint
+from workers.predictor import Batch, Checkpoint, Unwatched
 from workers.training.judge import Verdict, judge, overlap
 from workers.training.questions import PHRASES, answer, questions
 from workers.training.tiny.captioner import CSS
@@ -109,7 +109,7 @@ def answers(folder: Path, samples: int, device: str = "cpu") -> list[Result]:
             for topic in PHRASES:
                 texts = questions(topic, scene.shape)
                 sample = {"image": picture, "question": texts[rng.integers(len(texts))]}
-                (told,) = family.predict(Batch("tiny", {}, 1, [sample]), _Unwatched())
+                (told,) = family.predict(Batch("tiny", {}, 1, [sample]), Unwatched())
                 right.setdefault((topic, kind), []).append(told["text"] == answer(scene, topic))
     return [
         Result(f"answer right: {topic}, {kind}", _share(many), 95.0)
@@ -252,13 +252,6 @@ def everything(
 def as_json(results: Sequence[Result]) -> list[dict[str, object]]:
     """The results as plain values."""
     return [asdict(result) | {"reached": result.reached} for result in results]
-
-
-class _Unwatched:
-    """The monitor of a batch that nobody cancels."""
-
-    def step(self, done: int, total: int, message: str = "") -> bool:
-        return True
 
 
 def _renders(

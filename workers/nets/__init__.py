@@ -1,0 +1,1 @@
+"""Networks in plain torch, by the names of the published weights."""
