@@ -270,6 +270,7 @@ def test_every_part_runs(stack):
         "worker-ocr",
         "worker-translator",
         "worker-diffuser",
+        "worker-compositor",
     }
     assert f"ready {stack.api_url}" in stack.printed()
     with urllib.request.urlopen(f"{stack.api_url}/readyz") as answer:
