@@ -1,4 +1,4 @@
-"""The body of `POST /v1/jobs` as it arrives: a JSON document, perhaps with pictures as parts."""
+"""The body of `POST /v1/jobs` as it arrives: a JSON document, perhaps with files as parts."""
 
 import hashlib
 import json
@@ -36,9 +36,9 @@ class Body:
         return hashed.hexdigest()
 
     def with_stand_ins(self) -> Any:
-        """The document with a stand-in reference for every picture that came as a part.
+        """The document with a stand-in reference for every file that came as a part.
 
-        Raises InvalidRequest where the kind has no such picture, or it is given twice.
+        Raises InvalidRequest where the kind has no such file, or it is given twice.
         """
         document = self.document
         if not self.parts or not isinstance(document, dict):
@@ -48,8 +48,8 @@ class Body:
         if kind is None or not isinstance(given, dict):
             return document  # is refused for that
         for part in self.parts:
-            if part not in kind.image_fields():
-                raise InvalidRequest.at(f"/{part}", f"{kind.name} has no picture of this name")
+            if part not in kind.file_fields():
+                raise InvalidRequest.at(f"/{part}", f"{kind.name} has no file of this name")
             if part in given:
                 raise InvalidRequest.at(f"/input/{part}", "given twice: here and as a part")
         return {**document, "input": {**given, **{part: f"part:{part}" for part in self.parts}}}
@@ -110,17 +110,17 @@ def _add(parts: dict[str, str | bytes], name: str, data: str | bytes) -> None:
 def documented() -> tuple[dict[str, Any], dict[str, Any]]:
     """The body's place in the OpenAPI document, and the schemas that it refers to."""
     content, schemas = parse_body(job_request())
-    pictures = sorted({name for kind in kinds().values() for name in kind.image_fields()})
+    files = sorted({name for kind in kinds().values() for name in kind.file_fields()})
     binary = {"type": "string", "format": "binary"}
     forms: dict[str, Any] = {name: form.model_dump(by_alias=True) for name, form in content.items()}
     forms[MULTIPART] = {
         "schema": {
             "type": "object",
             "required": [JOB_PART],
-            "description": "One file part for each picture of the input, named after it.",
+            "description": "One part for each picture or data set of the input, named after it.",
             "properties": {
                 JOB_PART: {"$ref": "#/components/schemas/JobRequest"},
-                **dict.fromkeys(pictures, binary),
+                **dict.fromkeys(files, binary),
             },
             "additionalProperties": False,
         },

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from shared import errors, logs
-from shared.errors import ImagemillError, InvalidImage, InvalidRequest
+from shared.errors import ImagemillError, InvalidArchive, InvalidImage, InvalidRequest
 from shared.queues import BrokerUnavailable
 
 PROBLEM_JSON = "application/problem+json"
@@ -21,6 +21,7 @@ STATUS: dict[type[ImagemillError], int] = {
     errors.TooLarge: 413,
     errors.InvalidRequest: 422,
     errors.InvalidImage: 422,
+    errors.InvalidArchive: 422,
     errors.IdempotencyConflict: 422,
     errors.ModelNotAvailable: 422,
     errors.StorageUnavailable: 503,
@@ -35,6 +36,14 @@ log = logs.get(__name__)
 
 class InvalidImageField(InvalidImage):
     """An image of a request that cannot be used, named by its JSON pointer."""
+
+    def __init__(self, pointer: str, detail: str) -> None:
+        super().__init__(f"{pointer}: {detail}")
+        self.errors = [{"pointer": pointer, "detail": detail}]
+
+
+class InvalidArchiveField(InvalidArchive):
+    """An archive of a request that cannot be used, named by its JSON pointer."""
 
     def __init__(self, pointer: str, detail: str) -> None:
         super().__init__(f"{pointer}: {detail}")

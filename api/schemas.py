@@ -165,8 +165,12 @@ class Outputs(BaseModel):
     regions: list[Region] | None = None
     answer: str | None = None
     prompt: str | None = Field(default=None, description="What was drawn.")
-    losses: dict[str, dict[str, float]] | None = Field(
-        default=None, description="Of `composite`: each pass's last loss terms."
+    losses: dict[str, dict[str, float] | float] | None = Field(
+        default=None,
+        description="Of `composite`: each pass's last loss terms. Of a training: its last losses.",
+    )
+    trained_model: str | None = Field(
+        default=None, description="Of a training: the name that jobs may use from now on."
     )
     networks: dict[str, str] | None = Field(
         default=None, description="Of `composite`: the weights of each network."
@@ -218,6 +222,11 @@ class JobList(Body):
     next: str | None = Field(description="The cursor `after` of the following page.")
 
 
+class StoredFileView(Body):
+    sha256: str
+    bytes: int
+
+
 class Languages(Body):
     sources: list[str]
     targets: list[str]
@@ -241,6 +250,18 @@ class ModelView(Body):
 
 class ModelList(Body):
     data: list[ModelView]
+
+
+class TrainedModelView(Body):
+    """A model that a training job made."""
+
+    id: str
+    name: str
+    family: str
+    job: str = Field(description="The job that trained it, which may be gone by now.")
+    created_at: Time
+    files: dict[str, StoredFileView]
+    about: dict[str, Any] = Field(description="What its training told: settings, errors.")
 
 
 class WorkerView(Body):

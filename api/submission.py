@@ -1,6 +1,7 @@
 """From the body of `POST /v1/jobs` to a job in the ledger."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,7 +22,8 @@ from shared.errors import (
 )
 from shared.kind import Kind, kinds
 from shared.ledger.records import Submitted
-from shared.models import ModelChoice, Registry
+from shared.models import TRAINED, ModelChoice, Registry
+from shared.trained_models import TrainedModels
 
 log = logs.get(__name__)
 
@@ -68,7 +70,7 @@ def _plan(services: Services, body: Body) -> NewJob:
     settings = services.settings
     given = kind.completed(request.input)
     models = {**kind.preset(given).models, **request.models}
-    registry = _registry(services, models)
+    registry = _registry(services, {*models.items(), *kind.named_models(given)})
     choice = ModelChoice(registry, settings.profile, models, request.priority)
     kind.plan(given, choice)  # wrong models and languages, before any picture is read
     files = _files(services, body, kind, given)
@@ -80,7 +82,7 @@ def _plan(services: Services, body: Body) -> NewJob:
         priority=request.priority,
         input=final.model_dump(mode="json"),
         steps=tuple(kind.plan(final, choice)),
-        files=tuple(dict.fromkeys(files.values())),
+        files=tuple(dict.fromkeys(each for each in files.values() if each.startswith("file_"))),
         metadata=request.metadata,
         deadline_s=request.deadline_s,
         retention_s=settings.retention_days * 86_400,
@@ -88,31 +90,44 @@ def _plan(services: Services, body: Body) -> NewJob:
 
 
 def _files(services: Services, body: Body, kind: Kind[Any], given: Any) -> dict[str, str]:
-    """The file id of every picture of the input; all are good before the first is stored."""
+    """The file id, or the prefix, of every picture and data set of the input; all are good before
+    the first is stored."""
     files: dict[str, str] = {}
-    pictures: dict[str, uploads.Upload] = {}
-    for name in kind.image_fields():
+    new: dict[str, uploads.Upload] = {}
+    for name in kind.file_fields():
         reference, pointer = getattr(given, name), f"/input/{name}"
         if reference is None:
             continue
+        dataset = name in kind.dataset_fields()
+        look = uploads.look_into if dataset else uploads.look_at
+        resolve = uploads.resolve_dataset if dataset else uploads.resolve
+        found: str | uploads.Upload
         if name in body.parts:
-            found: str | uploads.Upload = uploads.look_at(services, body.parts[name], pointer)
+            found = look(services, body.parts[name], pointer)
         else:
-            found = uploads.resolve(services, reference, pointer)
+            found = resolve(services, reference, pointer)
         if isinstance(found, uploads.Upload):
-            pictures[found.file_id] = found
+            new[found.file_id] = found
             found = found.file_id
         files[name] = found
-    for picture in pictures.values():
-        uploads.store(services, picture)
+    for upload in new.values():
+        uploads.store(services, upload)
     return files
 
 
-def _registry(services: Services, chosen: Mapping[str, str]) -> Registry:
-    """The registered models; where another is named, those that live workers serve as well."""
+def _registry(services: Services, named: Iterable[tuple[str, str]]) -> Registry:
+    """The registered models; where others are named, as (family, name), those of them that were
+    trained, and those that live workers serve, as well."""
     registry = services.registry
-    if all(registry.choice(family, name) for family, name in chosen.items()):
+    unknown = [pair for pair in named if not registry.choice(*pair)]
+    if not unknown:
         return registry
+    trained = TrainedModels(services.store)
+    for family, name in unknown:
+        if registry.get(family, TRAINED):
+            with contextlib.suppress(NotFound):
+                files = trained.get(family, name).files
+                registry = registry.trained(family, name, files)
     workers = services.ledger.workers()
     return registry.including((w.family, name) for w in workers for name in w.models)
 

@@ -1,4 +1,4 @@
-"""Pictures on their way in: looked at, stored, recorded; and the references that name them."""
+"""Files on their way in: looked at, stored, recorded; and the references that name them."""
 
 import base64
 import binascii
@@ -9,16 +9,23 @@ import threading
 import time
 from dataclasses import dataclass
 
-from api.errors import InvalidImageField
+from api.errors import InvalidArchiveField, InvalidImageField
 from api.services import TENANT, Services
-from shared import images, logs
+from shared import archives, images, logs
 from shared.contracts import FileRecord
-from shared.errors import InvalidImage, InvalidRequest, NotFound, StorageUnavailable, TooLarge
+from shared.errors import (
+    InvalidArchive,
+    InvalidImage,
+    InvalidRequest,
+    NotFound,
+    StorageUnavailable,
+    TooLarge,
+)
 from shared.file_metadata import object_metadata
 from shared.layout import file_folder
 
-IMAGE = "image"
-LATER_PURPOSES = ("batch", "dataset")
+IMAGE, DATASET = "image", "dataset"
+LATER_PURPOSES = ("batch",)
 FILE_ID = re.compile(r"file_[0-9a-f]{32}")
 DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,", re.ASCII)
 
@@ -30,16 +37,19 @@ log = logs.get(__name__)
 
 @dataclass(frozen=True)
 class Upload:
-    """A picture that was looked at and found good, not yet stored."""
+    """A file that was looked at and found good, not yet stored."""
 
     data: bytes
     sha256: str
-    info: images.ImageInfo
+    media_type: str
+    purpose: str = IMAGE
+    width: int | None = None
+    height: int | None = None
 
     @property
     def file_id(self) -> str:
         """The same for the same bytes, tenant and purpose."""
-        name = f"{TENANT}|{IMAGE}|{self.sha256}"
+        name = f"{TENANT}|{self.purpose}|{self.sha256}"
         return f"file_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
@@ -50,7 +60,29 @@ def look_at(services: Services, data: bytes, pointer: str) -> Upload:
             info = images.probe(data, services.settings.max_pixels)
     except InvalidImage as error:
         raise InvalidImageField(pointer, error.message) from error
-    return Upload(data, hashlib.sha256(data).hexdigest(), info)
+    digest = hashlib.sha256(data).hexdigest()
+    return Upload(data, digest, info.media_type, width=info.width, height=info.height)
+
+
+def look_into(services: Services, data: bytes, pointer: str) -> Upload:
+    """Read an archive of pictures from its beginning to its end. Raises InvalidArchiveField."""
+    some = False
+    try:
+        for _, content in archives.members(data):
+            some = some or _is_image(services, content)
+    except InvalidArchive as error:
+        raise InvalidArchiveField(pointer, error.message) from error
+    if not some:
+        raise InvalidArchiveField(pointer, f"no image is in it: {images.SUPPORTED}")
+    return Upload(data, hashlib.sha256(data).hexdigest(), archives.media_type(data), DATASET)
+
+
+def _is_image(services: Services, data: bytes) -> bool:
+    try:
+        look_at(services, data, "")
+    except InvalidImage:
+        return False
+    return True
 
 
 def store(services: Services, upload: Upload) -> FileRecord:
@@ -65,13 +97,13 @@ def store(services: Services, upload: Upload) -> FileRecord:
     described = FileRecord(
         id=upload.file_id,
         tenant=TENANT,
-        purpose=IMAGE,
+        purpose=upload.purpose,
         key=key,
         bytes=len(upload.data),
         sha256=upload.sha256,
-        media_type=upload.info.media_type,
-        width=upload.info.width,
-        height=upload.info.height,
+        media_type=upload.media_type,
+        width=upload.width,
+        height=upload.height,
         created_at=now,
         expires_at=now + retention_ms,
     )
@@ -91,7 +123,7 @@ def resolve(services: Services, reference: str, pointer: str) -> str | Upload:
     Raises InvalidRequest, InvalidImageField, StorageUnavailable, LedgerUnavailable.
     """
     if reference.startswith("file_"):
-        return _existing(services, reference, pointer)
+        return _existing(services, reference, pointer, IMAGE)
     if reference.startswith("data:"):
         return look_at(services, _inline(reference, pointer), pointer)
     if reference.startswith("s3://"):
@@ -103,13 +135,35 @@ def resolve(services: Services, reference: str, pointer: str) -> str | Upload:
     )
 
 
-def _existing(services: Services, file_id: str, pointer: str) -> str:
+def resolve_dataset(services: Services, reference: str, pointer: str) -> str:
+    """The reference, where it names pictures for training that are there.
+
+    Raises InvalidRequest, StorageUnavailable, LedgerUnavailable.
+    """
+    if reference.startswith("file_"):
+        return _existing(services, reference, pointer, DATASET)
+    if not reference.startswith("s3://"):
+        raise InvalidRequest.at(pointer, "neither file_… nor s3://bucket/prefix/")
+    bucket, prefix = _place(services, reference, pointer)
+    try:
+        found = next(services.store.list(prefix, bucket=bucket), None)
+    except NotFound:
+        found = None
+    if not found or not reference.endswith("/"):
+        raise InvalidRequest.at(pointer, "there is nothing below it, or it does not end in /")
+    return reference
+
+
+def _existing(services: Services, file_id: str, pointer: str, purpose: str) -> str:
     try:
         if not FILE_ID.fullmatch(file_id):
             raise NotFound(file_id)
-        services.ledger.get_file(TENANT, file_id)
+        found = services.ledger.get_file(TENANT, file_id)
     except NotFound:
         raise InvalidRequest.at(pointer, "no such file") from None
+    if found.purpose != purpose:
+        detail = f"the file was uploaded with the purpose {found.purpose}, not {purpose}"
+        raise InvalidRequest.at(pointer, detail)
     return file_id
 
 
@@ -124,11 +178,7 @@ def _inline(reference: str, pointer: str) -> bytes:
 
 
 def _object(services: Services, reference: str, pointer: str) -> bytes:
-    if not any(_under(reference, prefix) for prefix in services.settings.s3_input_prefixes):
-        raise InvalidRequest.at(pointer, "not under a prefix that this service allows")
-    bucket, _, key = reference.removeprefix("s3://").partition("/")
-    if not bucket or not key:
-        raise InvalidRequest.at(pointer, "an S3 reference is s3://bucket/key")
+    bucket, key = _place(services, reference, pointer)
     try:
         return services.store.read(bucket, key, services.settings.max_upload_mb * 2**20)
     except NotFound:
@@ -136,6 +186,16 @@ def _object(services: Services, reference: str, pointer: str) -> bytes:
     except TooLarge:
         limit = services.settings.max_upload_mb
         raise InvalidRequest.at(pointer, f"the object is larger than {limit} MB") from None
+
+
+def _place(services: Services, reference: str, pointer: str) -> tuple[str, str]:
+    """Bucket and key of an S3 reference that is allowed. Raises InvalidRequest."""
+    if not any(_under(reference, prefix) for prefix in services.settings.s3_input_prefixes):
+        raise InvalidRequest.at(pointer, "not under a prefix that this service allows")
+    bucket, _, key = reference.removeprefix("s3://").partition("/")
+    if not bucket or not key:
+        raise InvalidRequest.at(pointer, "an S3 reference is s3://bucket/key")
+    return bucket, key
 
 
 def _under(reference: str, prefix: str) -> bool:

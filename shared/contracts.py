@@ -5,11 +5,15 @@ model family. A step is cut into *samples*, the unit that shares a batch.
 """
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from shared.errors import ImagemillError
 
 
 class JobStatus(StrEnum):
@@ -76,6 +80,14 @@ class Step(Frozen):
     def queue(self, priority: Priority) -> str:
         """The broker queue of this step."""
         return queue_name(self.family, self.model, priority)
+
+
+class StoredFile(Frozen):
+    """Bytes in the bucket, and the digest that they must have."""
+
+    key: str
+    sha256: str
+    bytes: int
 
 
 class Artifact(Frozen):
@@ -230,11 +242,38 @@ class ImageInput:
 
 
 @dataclass(frozen=True)
+class DatasetInput:
+    """Pictures for training, which the worker puts into a folder before the call: those in an
+    uploaded archive (`file_…`), or below an S3 prefix (`s3://bucket/prefix/`)."""
+
+    reference: str
+
+
+@dataclass(frozen=True)
+class WeightsInput:
+    """A trained model's files by name, which the worker puts into a folder before the call."""
+
+    files: Mapping[str, StoredFile]
+
+    @classmethod
+    def of(cls, chosen: Mapping[str, Any]) -> "WeightsInput":
+        """What a step's parameters say of a trained model."""
+        return cls({name: StoredFile(**file) for name, file in chosen["files"].items()})
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """An empty folder that the model may leave files in: they are there until its results are
+    stored."""
+
+
+@dataclass(frozen=True)
 class Sample:
     """One unit of work for a model: a caption, a sentence, a picture.
 
     `data` holds what may differ within a batch: text, seed, pictures. A picture is an
-    `ImageInput` when the kind makes the sample and an RGB `PIL.Image` when the model sees it.
+    `ImageInput` when the kind makes the sample and an RGB `PIL.Image` when the model sees it;
+    `DatasetInput`, `WeightsInput` and `OutputFolder` become the `Path` of a folder.
     """
 
     data: dict[str, Any] = field(default_factory=dict)
@@ -257,24 +296,43 @@ class ImageOutput:
 
 @dataclass(frozen=True)
 class FileOutput:
-    """A file that a step produced, stored as it is: a video, a plot, a table."""
+    """A file that a step produced, stored as it is: a video, a plot, a table.
+
+    A large one is left in the step's `OutputFolder`, and `data` is its path.
+    """
 
     name: str
-    data: bytes
+    data: bytes | Path
     media_type: str
+
+
+@dataclass(frozen=True)
+class TrainedOutput:
+    """A model that a step has trained, which jobs may name from then on.
+
+    `files` are names among the step's `FileOutput`s: what a worker of the family loads.
+    """
+
+    family: str
+    name: str
+    files: tuple[str, ...]
+    about: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Produced:
     """What a kind makes of a step's results: values for `outputs`, and what to store.
 
-    `recipe` is what the pictures' recipe says beside the step's parameters.
+    `recipe` is what the pictures' recipe says beside the step's parameters. With a `failure` the
+    step fails all the same, once the `trained` model is registered.
     """
 
     outputs: dict[str, Any] = field(default_factory=dict)
     images: tuple[ImageOutput, ...] = ()
     files: tuple[FileOutput, ...] = ()
     recipe: dict[str, Any] = field(default_factory=dict)
+    trained: TrainedOutput | None = None
+    failure: ImagemillError | None = None
 
 
 def new_id(prefix: str) -> str:

@@ -56,6 +56,12 @@ class InvalidImage(ImagemillError):
     code = "invalid_image"
 
 
+class InvalidArchive(ImagemillError):
+    """The bytes are not an archive that can be used: damaged, too large, or not safe to unpack."""
+
+    code = "invalid_archive"
+
+
 class NotFound(ImagemillError):
     """No such job, file or artifact."""
 
@@ -104,6 +110,12 @@ class PredictionFailed(ImagemillError):
     """The model raised on this item; the same item would raise again."""
 
     code = "prediction_failed"
+
+
+class TrainingDiverged(ImagemillError):
+    """A loss or gradient of a training is no longer a number."""
+
+    code = "training_diverged"
 
 
 class PromptRejected(ImagemillError):

@@ -29,6 +29,10 @@ class _ImageMark:
     """Marks the fields of an Input that hold an image reference."""
 
 
+class _DatasetMark:
+    """Marks the fields of an Input that hold a reference to pictures for training."""
+
+
 _Reference = Annotated[
     str,
     Field(
@@ -39,6 +43,16 @@ _Reference = Annotated[
 ]
 ImageRef = Annotated[_Reference, _ImageMark()]
 OptionalImageRef = Annotated[_Reference | None, _ImageMark()]
+DatasetRef = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description="`file_…`, an archive (zip, tar or tar.gz) that was uploaded with the purpose "
+        "`dataset`, or `s3://bucket/prefix/` under an allowed prefix; in a multipart request, the "
+        "part of the same name.",
+    ),
+    _DatasetMark(),
+]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 Seed = Annotated[
     int,
@@ -145,12 +159,27 @@ class Kind(ABC, Generic[InputT]):
             update={name: value for name, value in update.items() if name not in given}
         )
 
+    def named_models(self, request: InputT) -> Sequence[tuple[str, str]]:
+        """The models that the input itself names, or may not name, as (family, name)."""
+        return ()
+
     def image_fields(self) -> tuple[str, ...]:
         """The names of the input's fields that hold an image reference."""
+        return self._marked(_ImageMark)
+
+    def dataset_fields(self) -> tuple[str, ...]:
+        """The names of the input's fields that hold a reference to pictures for training."""
+        return self._marked(_DatasetMark)
+
+    def file_fields(self) -> tuple[str, ...]:
+        """The names of the input's fields that hold a reference to a file of either sort."""
+        return (*self.image_fields(), *self.dataset_fields())
+
+    def _marked(self, mark: type) -> tuple[str, ...]:
         return tuple(
             name
             for name, info in self.Input.model_fields.items()
-            if any(isinstance(mark, _ImageMark) for mark in info.metadata)
+            if any(isinstance(each, mark) for each in info.metadata)
         )
 
 

@@ -4,6 +4,7 @@ from shared.contracts import JobRecord
 
 JOBS = "jobs/"
 FILES = "files/"
+MODELS = "models/"  # what training jobs made: nobody collects it
 PREVIEW = "preview.jpg"  # in an attempt's folder: the newest intermediate picture
 
 
@@ -44,6 +45,11 @@ def _live_folder(job: JobRecord) -> str:
 
 def _current_name(job: JobRecord) -> str:
     return job.steps[job.current].step.name
+
+
+def trained_folder(family: str, name: str) -> str:
+    """Everything of one trained model."""
+    return f"{MODELS}{family}/{name}/"
 
 
 def file_folder(tenant: str, file_id: str) -> str:

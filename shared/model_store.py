@@ -25,10 +25,11 @@ LOCK_FILE = "models.lock.json"
 
 
 class ModelState(StrEnum):
-    """Whether a model's files are on this machine."""
+    """Where a model's files are."""
 
     SHIPPED = "shipped"  # with the project, or with a package that is installed
     PULLED = "pulled"  # fetched into MODELS_DIR, or in a folder of the user's own
+    TRAINED = "trained"  # in S3, from where a worker fetches them when a job names it
     MISSING = "missing"
 
 
@@ -91,12 +92,21 @@ def exclusive(models_dir: Path) -> Iterator[None]:
 
 
 def lock_key(model: Model) -> str:
-    return f"{model.repo}@{model.revision}"
+    return f"{_origin(model)}@{model.revision}"
 
 
 def pulled_folder(model: Model, commit: str, models_dir: Path) -> Path:
-    assert model.repo
-    return models_dir / "hub" / model.repo.replace("/", "--") / commit
+    return models_dir / "hub" / _origin(model).replace("/", "--") / commit
+
+
+def is_locked(model: Model) -> bool:
+    """Whether its files lie in MODELS_DIR at a commit: pulled from a repository, or imported."""
+    return bool(model.repo or model.file)
+
+
+def _origin(model: Model) -> str:
+    """The repository; or what stands for one, where a model's file was imported."""
+    return model.repo or f"{model.family}/{model.name}"
 
 
 def parts(model: Model) -> list[Model]:
@@ -117,14 +127,15 @@ def folder(model: Model, models_dir: Path, lock: Lock) -> Path:
 
     Raises ModelNotAvailable with what would bring it here.
     """
-    if model.repo is None:
+    if not is_locked(model):
         if model.package:
             return _of_package(model, model.package, models_dir)
         found = CHECKPOINTS / (model.path or model.name)  # an absolute path stands for itself
         if not found.is_dir():
             raise ModelNotAvailable(f"{model.family} {model.name}: there is no folder {found}")
         return found
-    fetch = f"python -m workers models pull {model.name}"
+    action = f"import {model.file} --as" if model.file else "pull"
+    fetch = f"python -m workers models {action} {model.name}"
     locked = lock.models.get(lock_key(model))
     if locked is None:
         raise ModelNotAvailable(f"{model.family} {model.name} is not here; fetch it with: {fetch}")

@@ -12,13 +12,14 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
-from shared.contracts import Frozen, Priority, Step
+from shared.contracts import Frozen, Priority, Step, StoredFile
 from shared.errors import InvalidRequest, SettingsError
 from shared.languages import FLORES_200, hint
 
 REGISTRY_FILE = Path(__file__).with_name("models.toml")
 # Sections of the registry that no worker hosts: adapters, and networks that models are made of.
 LORA, NETWORK = "lora", "network"
+TRAINED = "trained"  # the model that stands for every one of its family that a training job made
 LANGUAGE_SETS = {"flores-200": FLORES_200}
 
 
@@ -30,11 +31,13 @@ class BatchClasses(Frozen):
 
 
 class Model(Frozen):
-    """One entry of the registry: a repository on the model hub, or a checkpoint folder."""
+    """One entry of the registry: a repository on the model hub, a checkpoint folder, or a file
+    that is imported."""
 
     name: str
     family: str
     repo: str | None = None
+    file: str | None = None  # of weights, that a user gets elsewhere and imports
     revision: str = "main"  # what a pull resolves to a commit
     path: str | None = None
     package: str | None = None  # the Python package that brings or runs it
@@ -43,9 +46,11 @@ class Model(Frozen):
     instead_of: str | None = None  # the family in whose place a job may name it
     networks: tuple[str, ...] = ()  # what it is put together from, of the section `network`
     made_of: tuple["Model", ...] = ()  # these themselves: the registry fills them in
+    files: dict[str, StoredFile] = Field(default_factory=dict)  # of what a training job made
     base: str | None = None  # the architecture of a diffuser or network, or what a LoRA is for
     takes: tuple[str, ...] | None = None  # parameters of a step; None: all
     settings: dict[str, Any] = Field(default_factory=dict)  # for the family's loader
+    long: bool = False  # its steps take hours, so that none waits behind another one's lease
     licence: str = "unknown"
     download_gb: float = 0.0  # what a pull fetches
     memory_gb: float = 0.0  # an estimate
@@ -55,6 +60,12 @@ class Model(Frozen):
     sources: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()  # that an OCR reads, by its own codes
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What a step's parameters say of a model that it names beside its own."""
+        files = {name: file.model_dump() for name, file in self.files.items()}
+        return {"model": self.name, "files": files}
 
     @field_validator("sources", "targets")
     @classmethod
@@ -99,6 +110,11 @@ class Registry:
         unknown = {pair: Model(family=pair[0], name=pair[1]) for pair in served}
         return Registry({**unknown, **self.models}, self.profiles)
 
+    def trained(self, family: str, name: str, files: Mapping[str, StoredFile]) -> "Registry":
+        """This registry and a model that a training job made."""
+        model = self.models[family, TRAINED].model_copy(update={"name": name, "files": {**files}})
+        return Registry({**self.models, (family, name): model}, self.profiles)
+
     def get(self, family: str, name: str) -> Model | None:
         return self.models.get((family, name))
 
@@ -117,6 +133,8 @@ class Registry:
 
     def choice(self, family: str, name: str) -> Model | None:
         """What a job means by this name: a model of the family, or one that stands for it."""
+        if name == TRAINED:
+            return None
         return self.get(family, name) or next(
             (
                 model
@@ -165,6 +183,18 @@ class ModelChoice:
             raise InvalidRequest.at(f"/models/{family}", "the profile has no default; name one")
         return model
 
+    def named(self, family: str, name: str, pointer: str) -> Model:
+        """A model that the input names. Raises InvalidRequest."""
+        model = self._registry.choice(family, name)
+        if model is None:
+            raise InvalidRequest.at(pointer, f"no such model: {name}")
+        return model
+
+    def check_unused(self, family: str, name: str, pointer: str) -> None:
+        """Raises InvalidRequest where there is a model of this name."""
+        if name == TRAINED or self._registry.choice(family, name):
+            raise InvalidRequest.at(pointer, f"there is a model of this name: {name}")
+
     def step(
         self,
         name: str,
@@ -183,11 +213,12 @@ class ModelChoice:
                 if key not in model.takes:
                     raise InvalidRequest.at(f"/input/{key}", f"{model.name} takes no {key}")
             defaults = {key: value for key, value in defaults.items() if key in model.takes}
+        weights = {"weights": model.chosen} if model.files else {}
         return Step(
             name=name,
             family=model.family,
-            model=model.name,
-            params={**defaults, **given},
+            model=TRAINED if model.files else model.name,
+            params={**defaults, **given, **weights},
             batch_class=getattr(model.batch_class, self._priority),
         )
 

@@ -25,6 +25,8 @@ from shared.settings import Settings
 
 T = TypeVar("T")
 
+HIDDEN = ("AccessDenied", "403", "NoSuchBucket")  # of a user's bucket: as if nothing were there
+
 
 @dataclass(frozen=True)
 class StoredObject:
@@ -67,11 +69,12 @@ class ObjectStore(Protocol):
     def delete(self, keys: Iterable[str]) -> None:
         """Erase; a key that is not there is no error."""
 
-    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
+    def list(self, prefix: str, after: str = "", bucket: str = "") -> Iterator[StoredObject]:
         """Every object whose key begins with the prefix, in an order of the store's own.
 
         `after`: only those after this key of an earlier listing, which may be gone by now. What
-        is not read is not asked for: objects come in pages of 1000.
+        is not read is not asked for: objects come in pages of 1000. `bucket`: a user's own;
+        raises NotFound where it is not there or may not be read.
         """
 
     def presigned_get(self, key: str, expires_s: int, filename: str, media_type: str) -> str:
@@ -145,7 +148,7 @@ class S3ObjectStore:
                     raise TooLarge(f"{key}: more than {max_bytes} bytes")
                 return body.read()
 
-        return self._retrying(key, attempt, hidden=("AccessDenied", "403", "NoSuchBucket"))
+        return self._retrying(key, attempt, HIDDEN)
 
     def exists(self, key: str) -> bool:
         try:
@@ -175,12 +178,14 @@ class S3ObjectStore:
     def _delete(self, key: str) -> None:
         self._retrying(key, lambda: self._client().delete_object(Bucket=self._bucket, Key=key))
 
-    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
-        params = {"Bucket": self._bucket, "Prefix": prefix}
+    def list(self, prefix: str, after: str = "", bucket: str = "") -> Iterator[StoredObject]:
+        params = {"Bucket": bucket or self._bucket, "Prefix": prefix}
+        hidden = HIDDEN if bucket else ()
         if after:
             params["StartAfter"] = after
         while True:
-            page = self._retrying(prefix, partial(self._client().list_objects_v2, **params))
+            ask = partial(self._client().list_objects_v2, **params)
+            page = self._retrying(prefix, ask, hidden)
             for entry in page.get("Contents", ()):
                 modified_at = int(entry["LastModified"].timestamp() * 1000)
                 yield StoredObject(entry["Key"], entry["Size"], modified_at)

@@ -42,14 +42,15 @@ class Settings(BaseSettings):
     auth: Literal["off"] = "off"
     max_upload_mb: int = Field(default=64, ge=1)
     max_pixels: int = Field(default=100_000_000, ge=1)
+    dataset_gb: float = Field(default=20, gt=0)  # of pictures for training below an S3 prefix
     url_inputs: Literal["off"] = "off"
     safety: Literal["off", "flag", "block"] = "flag"
     safety_threshold: float = Field(default=0.8, ge=0, le=1)  # from this score on
     retention_days: float = Field(default=7, gt=0)
-    savepoint_s: float = Field(default=60, gt=0)  # between those of a step that keeps them
     lease_s: float = Field(default=60, ge=0.5)
     max_attempts: int = Field(default=3, ge=1)
     step_timeout_s: float = Field(default=3600, gt=0)
+    savepoint_s: float = Field(default=60, gt=0)  # between those of a step that keeps them
     model_wait_s: float = Field(default=600, gt=0)
     admit_per_queue: int = Field(default=64, ge=1)
     shutdown_grace_s: float = Field(default=25, ge=0)

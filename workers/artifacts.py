@@ -16,7 +16,8 @@ def encoded(
     for image in produced.images:
         yield _picture(image, recipe, folder)
     for file in produced.files:
-        yield _artifact(file.name, file.data, file.media_type, folder), file.data
+        data = file.data if isinstance(file.data, bytes) else file.data.read_bytes()
+        yield _artifact(file.name, data, file.media_type, folder), data
 
 
 def _recipe(job: JobRecord, step: Step, revision: str, produced: Produced) -> dict[str, Any]:

@@ -4,8 +4,8 @@ import importlib.metadata
 from pathlib import Path
 
 from shared.errors import ModelNotAvailable
-from shared.model_store import Lock, folder, folder_digest, lock_key, parts
-from shared.models import LORA, Model, Registry
+from shared.model_store import Lock, folder, folder_digest, is_locked, lock_key, parts
+from shared.models import LORA, TRAINED, Model, Registry
 from workers.predictor import Checkpoint
 
 
@@ -26,8 +26,11 @@ def resolve_model(registry: Registry, family: str, name: str) -> Model:
 def checkpoint(model: Model, models_dir: Path, registry: Registry | None = None) -> Checkpoint:
     """The files to load, with the LoRAs of the registry that are here and may fit.
 
-    Raises ModelNotAvailable with the command that fetches what is missing.
+    What stands for trained models has no files: they come with each step. Raises
+    ModelNotAvailable with the command that fetches what is missing.
     """
+    if model.name == TRAINED:
+        return Checkpoint(model.name, models_dir, "", memory_gb=model.memory_gb)
     lock = Lock.read(models_dir)
     folders = [folder(part, models_dir, lock) for part in parts(model)]
     revisions = [_revision(*each, lock) for each in zip(parts(model), folders, strict=True)]
@@ -64,7 +67,7 @@ def _revision(model: Model, folder: Path, lock: Lock) -> str:
     a host calls it."""
     if model.instead_of:
         return str(model.settings.get("api_model", model.name))
-    if model.repo:
+    if is_locked(model):
         return lock.models[lock_key(model)].commit
     if model.package:
         return importlib.metadata.version(model.package.replace(".", "-"))

@@ -19,6 +19,7 @@ from shared.model_store import (
     LockedModel,
     exclusive,
     file_sha256,
+    is_locked,
     pulled_folder,
 )
 from shared.models import NETWORK, Model, Registry
@@ -29,6 +30,7 @@ WEIGHTS = "model.safetensors"
 # raises ModelNotAvailable where that is not the model's.
 CONVERTERS: Mapping[str, str] = {
     NETWORK: "workers.nets.weights",
+    "panorama": "workers.nets.panorama.checkpoint",
 }
 
 
@@ -67,7 +69,9 @@ def import_file(
 
 def importable(registry: Registry, name: str, family: str | None) -> Model:
     """The model of this name, and family where one is given. Raises ModelNotAvailable."""
-    models = [each for each in registry.models.values() if each.family in CONVERTERS and each.repo]
+    models = [
+        each for each in registry.models.values() if each.family in CONVERTERS and is_locked(each)
+    ]
     found = [each for each in models if each.name == name and family in (None, each.family)]
     if not found:
         known = ", ".join(f"{each.family}/{each.name}" for each in models)

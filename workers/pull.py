@@ -96,6 +96,8 @@ def announcement(models: Sequence[Model], models_dir: Path) -> Iterator[str]:
 
 
 def _home(model: Model) -> str:
+    if model.file:
+        return f"{model.file}, a file that `python -m workers models import` takes"
     return f"the package {model.package}" if model.package else str(model.path)
 
 

@@ -6,23 +6,20 @@ only a doorbell, and may come twice, late or not at all.
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from threading import BoundedSemaphore, Event
+from threading import Event
 from typing import Any, TypeVar
-
-from PIL import Image
 
 from shared import logs
 from shared.contracts import (
     Artifact,
-    ImageInput,
     JobRecord,
     Priority,
     Produced,
-    Sample,
     Step,
     StepOutput,
+    StoredFile,
 )
 from shared.errors import (
     DeadlineExceeded,
@@ -35,7 +32,6 @@ from shared.errors import (
     StorageUnavailable,
     UnexpectedError,
 )
-from shared.images import decode
 from shared.kind import kinds
 from shared.layout import attempt_folder
 from shared.ledger import Ledger
@@ -43,12 +39,14 @@ from shared.ledger.records import Outcome
 from shared.manifest import save
 from shared.object_store import ObjectStore
 from shared.settings import Settings
+from shared.trained_models import TrainedModels
 from workers.artifacts import encoded
 from workers.batcher import MicroBatcher
 from workers.interim import Interim
 from workers.leases import PROGRESS_PERIOD_S, Lease, LeaseKeeper
 from workers.resources import exhaustion
 from workers.safety import SafetyCheck
+from workers.step_inputs import StepInputs
 from workers.tickets import StepResult
 
 T = TypeVar("T")
@@ -59,9 +57,6 @@ LEDGER_PATIENCE_S = 120.0
 WAITING = "waiting for storage"
 ENDED = ("next", "already", "succeeded", "failed", "canceled")  # of a step, for good
 OUTAGE_RETRY_S = 5.0  # a full disk or an absent S3 is not over in a second
-
-# A picture of MAX_PIXELS takes hundreds of megabytes while it is decoded.
-_DECODING = BoundedSemaphore(2)
 
 log = logs.get(__name__)
 
@@ -114,7 +109,9 @@ class StepRunner:
         held = lease.job_id, lease.step, lease.fence
         tell: Callable[[], Outcome]
         try:
-            output = self._execute(lease, interim, others_wait)
+            patiently = partial(self._patiently, lease)
+            with StepInputs(self._settings, self._ledger, self._store, patiently) as inputs:
+                output = self._execute(lease, interim, inputs, others_wait)
             tell = partial(self._ledger.commit, *held, output)
         except (StepCanceled, StepInterrupted, LeaseLost):
             # Of a lost lease the ledger only learns that there was one execution more.
@@ -130,20 +127,24 @@ class StepRunner:
             tell = partial(self._ledger.fail, *held, known, retry_delay_s(known, lease.attempt))
         return self._persist(tell)
 
-    def _execute(self, lease: Lease, interim: Interim, others_wait: bool) -> StepOutput:
+    def _execute(
+        self, lease: Lease, interim: Interim, inputs: StepInputs, others_wait: bool
+    ) -> StepOutput:
         job = self._ledger.get(lease.job_id)
         step = job.steps[lease.step].step
         if others_wait:
             self._admit(step.queue(job.priority))
         kind = kinds()[job.kind]
         stage = kind.stage(kind.Input.model_validate(job.input), step.name)
-        samples = self._fetch(lease, stage.samples(step, job.outputs))
+        samples = inputs.fetch(step, stage.samples(step, job.outputs))
         interim.begin(job, lease, self._batcher.revision(step.model), stage.resumes)
         if lease.fence > 1:
             self._wait_for_storage(lease, interim.restore)
         result = self._infer(lease, interim, job, step, samples)
         produced = self._safety.screen(stage.produce(result.results), job.outputs.get("safety", ()))
         artifacts = self._store_artifacts(lease, job, step, result.revision, produced)
+        if produced.failure:
+            raise produced.failure
         return StepOutput(
             outputs=produced.outputs,
             artifacts=artifacts,
@@ -151,25 +152,6 @@ class StepRunner:
             batch_class=result.batch_class,
             run_ms=result.run_ms,
         )
-
-    def _fetch(self, lease: Lease, samples: Sequence[Sample]) -> list[dict[str, Any]]:
-        """The samples' data with every picture fetched, decoded and resized, each once."""
-        pictures: dict[ImageInput, Image.Image] = {}
-
-        def value(item: Any) -> Any:
-            if not isinstance(item, ImageInput):
-                return item
-            if item not in pictures:
-                key, digest, size = self._ledger.file_key(item.file_id)
-                get = partial(self._store.get, key, sha256=digest, size=size)
-                data = self._wait_for_storage(lease, get)
-                with _DECODING:
-                    pictures[item] = decode(
-                        data, self._settings.max_pixels, item.size, item.longest, item.alpha
-                    )
-            return pictures[item]
-
-        return [{name: value(item) for name, item in s.data.items()} for s in samples]
 
     def _infer(
         self,
@@ -205,12 +187,24 @@ class StepRunner:
         """Upload under this attempt's fence: a late writer can overwrite nothing."""
         folder = attempt_folder(job.id, lease.step, step.name, lease.fence)
         stored = []
+        trained, models = produced.trained, TrainedModels(self._store)
+        files: dict[str, StoredFile] = {}
         for artifact, data in encoded(job, step, revision, produced, folder):
             metadata = {"job-id": job.id}
             put = partial(self._store.put, artifact.key, data, artifact.media_type, metadata)
             self._wait_for_storage(lease, put)
             stored.append(artifact)
+            if trained and artifact.name in trained.files:
+                keep = partial(models.put_file, trained, artifact.name, data)
+                files[artifact.name] = self._wait_for_storage(lease, keep)
+        if trained:
+            self._wait_for_storage(lease, partial(models.register, trained, job.id, files))
         return tuple(stored)
+
+    def _patiently(self, lease: Lease, attempt: Callable[[], T]) -> T:
+        """`_wait_for_storage`, between whose calls the step can stop too."""
+        _go_on(lease)
+        return self._wait_for_storage(lease, attempt)
 
     def _wait_for_storage(self, lease: Lease, attempt: Callable[[], T]) -> T:
         """Try until S3 serves: an outage must not throw away what is computed.

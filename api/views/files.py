@@ -18,6 +18,8 @@ class FilePath(BaseModel):
     file_id: str = Field(description="`file_…`")
 
 
+LOOK = {uploads.IMAGE: uploads.look_at, uploads.DATASET: uploads.look_into}
+
 _FORM = {
     "required": True,
     "content": {
@@ -27,7 +29,7 @@ _FORM = {
                 "required": ["file"],
                 "properties": {
                     "file": {"type": "string", "format": "binary"},
-                    "purpose": {"type": "string", "enum": [uploads.IMAGE], "default": "image"},
+                    "purpose": {"type": "string", "enum": list(LOOK), "default": uploads.IMAGE},
                 },
             }
         }
@@ -42,17 +44,18 @@ _FORM = {
     operation_id="uploadFile",
 )
 def upload() -> Response:
-    """Upload a picture; the same bytes give the same id."""
+    """Upload a picture, or an archive of pictures for training (the purpose `dataset`: zip, tar or
+    tar.gz); the same bytes give the same id."""
     purpose = _only("purpose", request.form.getlist("purpose") or [uploads.IMAGE])
     if purpose in uploads.LATER_PURPOSES:
         raise InvalidRequest.at("/purpose", f"the purpose {purpose} is not available yet")
-    if purpose != uploads.IMAGE:
-        raise InvalidRequest.at("/purpose", "no such purpose; it must be image")
+    if purpose not in LOOK:
+        raise InvalidRequest.at("/purpose", f"no such purpose; it must be {' or '.join(LOOK)}")
     for name in [*request.form, *request.files]:
         if name not in ("file", "purpose"):
             raise InvalidRequest.at(f"/{name}", "no such field")
     data = _only("file", request.files.getlist("file")).read()
-    record = uploads.store(services(), uploads.look_at(services(), data, "/file"))
+    record = uploads.store(services(), LOOK[purpose](services(), data, "/file"))
     location = f"{request.url_root}v1/files/{record.id}"
     return reply(present.file(record), 201, {"Location": location})
 
@@ -66,7 +69,7 @@ def show(path: FilePath) -> Response:
 @api.get(
     "/<file_id>/content",
     responses={
-        200: {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}},
+        200: {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
         **problems(404),
     },
     operation_id="getFileContent",

@@ -11,7 +11,7 @@ from imagemill.errors import InvalidInput
 
 # Where a plain string may be a path. In other fields, and in kinds that are newer than this
 # client, a file is a `Path`, bytes or a file object.
-IMAGE_FIELDS = {
+FILE_FIELDS = {
     "caption": ("image",),
     "vqa": ("image",),
     "ocr": ("image",),
@@ -19,6 +19,7 @@ IMAGE_FIELDS = {
     "blend": ("first", "second", "mask"),
     "composite": ("source", "mask", "target"),
     "panorama": ("left", "right"),
+    "panorama_training": ("dataset",),
 }
 REFERENCE = re.compile(r"file_[0-9A-Za-z]+\Z|data:|s3://|https?://")
 
@@ -49,7 +50,7 @@ def split_input(kind: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], li
     fields: dict[str, Any] = {}
     uploads: list[Upload] = []
     for name, value in given.items():
-        if name in IMAGE_FIELDS.get(kind, ()) and isinstance(value, str):
+        if name in FILE_FIELDS.get(kind, ()) and isinstance(value, str):
             value = value if REFERENCE.match(value) else Path(value)
         upload = as_upload(name, value)
         if upload:

@@ -67,16 +67,18 @@ class MemoryObjectStore:
             for key in keys:
                 self.objects.pop((self.bucket, key), None)
 
-    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
+    def list(self, prefix: str, after: str = "", bucket: str = "") -> Iterator[StoredObject]:
         self._answer()
         with self._lock:
+            if bucket and bucket not in {place for place, _ in self.objects}:
+                raise NotFound(f"no such bucket: {bucket}")
             found = sorted(
                 (key, len(data))
-                for (bucket, key), data in self.objects.items()
-                if bucket == self.bucket and key.startswith(prefix) and key > after
+                for (place, key), data in self.objects.items()
+                if place == (bucket or self.bucket) and key.startswith(prefix) and key > after
             )
         for key, size in found:
-            yield StoredObject(key, size, self._modified_at[key])
+            yield StoredObject(key, size, self._modified_at.get(key, 0))
 
     def presigned_get(self, key: str, expires_s: int, filename: str, media_type: str) -> str:
         return f"{self.endpoint}/{self.bucket}/{quote(key)}?expires={expires_s}"

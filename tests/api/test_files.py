@@ -102,9 +102,8 @@ def test_a_body_over_the_limit(http):
     assert answer.mimetype == "application/problem+json"
 
 
-@pytest.mark.parametrize("purpose", ["batch", "dataset"])
-def test_purposes_that_come_later(http, png, purpose):
-    answer = upload(http, png(), purpose=purpose)
+def test_a_purpose_that_comes_later(http, png):
+    answer = upload(http, png(), purpose="batch")
     assert (answer.status_code, pointers(answer)) == (422, ["/purpose"])
     assert "not available yet" in answer.json["detail"]
 

@@ -237,6 +237,55 @@ def test_a_composite_of_a_source_with_transparency(cli, service, make, tmp_path)
     assert sent(service)["input"] == {"target": "file_0a1b"}
 
 
+def test_a_panorama_in_both_orders(cli, service, make, tmp_path):
+    pictures(tmp_path, "left.png", "right.png")
+    made = {"panorama.png": make.png, "panorama-swapped.png": make.png}
+    artifacts = [make.artifact(name, content) for name, content in made.items()]
+    for name, content in made.items():
+        service.on("GET", f"/v1/jobs/job_1/artifacts/{name}", content)
+    service.on_job(make.job("job_1", "succeeded", outputs={"artifacts": artifacts}))
+
+    status, out, _ = cli(
+        *("panorama", "left.png", "right.png", "--both-orders", "--full-height", "-o", "out")
+    )
+
+    assert (status, out.splitlines()) == (0, [f"out/{name}" for name in made])
+    parts = next(r.parts for r in service.requests if r.method == "POST")
+    assert parts.keys() == {"job", "left", "right"}
+    assert sent(service) == {
+        "kind": "panorama",
+        "input": {"both_orders": True, "full_height": True},
+    }
+
+
+def test_a_training_with_its_archive(cli, service, make, tmp_path):
+    (tmp_path / "alps.zip").write_bytes(b"PK")
+    service.on_job(make.job("job_1", "succeeded", outputs={"trained_model": "alps"}))
+
+    status, out, _ = cli(
+        *("panorama-training", "alps.zip", "--stage", "finetune", "--start-from", "alps-first"),
+        *("--name", "alps", "--epochs", "3", "--learning-rate", "0.5", "--model"),
+        *("panorama_trainer=tiny", "-o", "out"),
+    )
+
+    assert (status, out) == (0, "model: alps\n")
+    parts = next(r.parts for r in service.requests if r.method == "POST")
+    assert parts.keys() == {"job", "dataset"}
+    assert sent(service) == {
+        "kind": "panorama_training",
+        "models": {"panorama_trainer": "tiny"},
+        "input": {
+            "stage": "finetune",
+            "start_from": "alps-first",
+            "name": "alps",
+            "epochs": 3,
+            "learning_rate": 0.5,
+        },
+    }
+    assert cli("panorama-training", "s3://photos/alps/")[0] == 0
+    assert sent(service)["input"] == {"dataset": "s3://photos/alps/"}
+
+
 def test_losses_and_the_newest_preview(cli, service, make, tmp_path):
     losses = {"evaluation": 37, "gradient": 13246915.0, "style": 0.25}
     progress = {"value": 0.3, "message": "first pass, evaluation 37 of 60", "metrics": losses}

@@ -18,8 +18,16 @@ def test_defaults():
     settings = load_stack_settings()
     assert settings.port == 8080
     assert settings.data_dir == Path.cwd() / ".imagemill"
-    families = {"captioner", "vqa", "ocr", "translator", "diffuser", "compositor"}
-    assert set(settings.chosen_families()) == families
+    assert set(settings.chosen_families()) == {
+        "captioner",
+        "vqa",
+        "ocr",
+        "translator",
+        "diffuser",
+        "compositor",
+        "panorama",
+        "panorama_trainer",
+    }
 
 
 def test_families_narrow_the_profile(environment):

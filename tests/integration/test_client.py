@@ -11,7 +11,7 @@ import pytest
 from imagemill import Client
 from PIL import Image, ImageDraw
 
-from shared.models import Registry
+from shared.models import TRAINED, Registry
 from tests import texts
 
 
@@ -79,10 +79,14 @@ def test_every_entry_of_the_registry_is_listed_with_state_and_licence(cli):
     done = cli("models", "list")
     assert done.returncode == 0, done.stderr
     listed = {tuple(row[:2]): row for row in map(str.split, done.stdout.splitlines())}
-    assert listed.keys() == Registry.load(Path("/nonexistent")).models.keys()
+    registered = {pair for pair in Registry.load(Path("/nonexistent")).models if pair[1] != TRAINED}
+    assert listed.keys() >= registered
     for (family, name), row in listed.items():
         shipped = name in ("tiny", "rapidocr", "hed", "hed-vgg16") or family == "hosted"
-        assert row[2] in (("shipped",) if shipped else ("pulled", "missing"))
+        if (family, name) not in registered:
+            assert row[2] == "trained"
+        else:
+            assert row[2] in (("shipped",) if shipped else ("pulled", "missing"))
         assert row[5]
 
 

@@ -271,6 +271,8 @@ def test_every_part_runs(stack):
         "worker-translator",
         "worker-diffuser",
         "worker-compositor",
+        "worker-panorama",
+        "worker-panorama_trainer",
     }
     assert f"ready {stack.api_url}" in stack.printed()
     with urllib.request.urlopen(f"{stack.api_url}/readyz") as answer:

@@ -331,6 +331,12 @@ def test_files(world: World, store: Store, patrol: Callable[[], None]) -> None:
     assert store.keys == {kept.key, needed.key, manifest_key(job_id)}
 
 
+def test_trained_models_are_kept(store: Store, patrol: Callable[[], None]) -> None:
+    store.write("models/panorama/alps/model.json")
+    patrol()
+    assert store.keys == {"models/panorama/alps/model.json"}
+
+
 def test_the_scan_goes_round_a_page_a_turn(
     world: World,
     store: Store,

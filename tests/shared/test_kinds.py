@@ -25,6 +25,8 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "ocr": {"image": IMAGE},
     "vqa": {"image": IMAGE, "question": "what is it?"},
     "composite": {"source": IMAGE, "target": "file_2"},
+    "panorama": {"left": IMAGE, "right": "file_2"},
+    "panorama_training": {"dataset": "file_3"},
 }
 DRAWING = ["generate", "blend", "reimagine"]
 
@@ -83,6 +85,12 @@ def test_image_fields_are_known() -> None:
         "ocr": ("image",),
         "vqa": ("image",),
         "composite": ("source", "mask", "target"),
+        "panorama": ("left", "right"),
+        "panorama_training": (),
+    }
+    datasets = {name: kind.dataset_fields() for name, kind in kinds().items()}
+    assert {name: fields for name, fields in datasets.items() if fields} == {
+        "panorama_training": ("dataset",)
     }
 
 

@@ -112,6 +112,13 @@ def test_a_users_object_is_bounded(store, prefix):
         store.read("imagemill", prefix + "a", len(DATA) - 1)
 
 
+def test_what_a_users_bucket_holds(store, prefix):
+    store.put(prefix + "a", DATA, "image/png")
+    assert [entry.key for entry in store.list(prefix, bucket="imagemill")] == [prefix + "a"]
+    with pytest.raises(NotFound):
+        next(store.list(prefix, bucket="no-such-bucket"))
+
+
 def test_check(store):
     store.check()
 
@@ -349,6 +356,9 @@ class TestMisbehaviour:
         server.script.append((403, "AccessDenied"))
         with pytest.raises(NotFound):
             store.read("other", "a", 10)
+        server.script.append((403, "AccessDenied"))
+        with pytest.raises(NotFound):
+            next(store.list("a", bucket="other"))
 
     def test_nobody_listens(self):
         settings = Settings(s3_endpoint="http://127.0.0.1:9", s3_access_key="a", s3_secret_key="b")

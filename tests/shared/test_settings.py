@@ -25,6 +25,7 @@ OVERRIDES: dict[str, tuple[str, object]] = {
     "auth": ("off", "off"),
     "max_upload_mb": ("1", 1),
     "max_pixels": ("2", 2),
+    "dataset_gb": ("0.5", 0.5),
     "url_inputs": ("off", "off"),
     "retention_days": ("0.5", 0.5),
     "lease_s": ("0.5", 0.5),

@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -78,6 +78,7 @@ class Fake(Predictor):
                     if isinstance(value, Image.Image)
                 },
                 "files": {"losses.csv": b"1,2"},
+                **(trained(sample, batch) if "pictures" in sample else {}),
             }
             for sample in batch.samples
         ]
@@ -125,6 +126,14 @@ class Fake(Predictor):
                 file.write(b"x" * sample["bytes"])
         if do == "hang":
             time.sleep(600)
+
+
+def trained(sample: Mapping[str, Any], batch: Batch) -> dict[str, Any]:
+    """What a training gives."""
+    file: Path = sample["folder"] / "config.json"
+    file.write_bytes(b"{}")
+    about = {"pictures": len(list(sample["pictures"].iterdir()))}
+    return {"files": [file], "about": about, "stopped": batch.params.get("diverged")}
 
 
 def described(image: Image.Image | None) -> str:

@@ -22,6 +22,7 @@ STEPS = {
     "caption": "caption",
     "generate": "diffuse",
     "composite": "composite",
+    "panorama_training": "train",
 }
 
 

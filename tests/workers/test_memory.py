@@ -17,7 +17,7 @@ from PIL import Image
 
 from shared.errors import DiskFull, OutOfMemory
 from tests.workers.test_step_task import World, png
-from workers import step_task
+from workers import step_inputs
 from workers.batcher import MicroBatcher
 from workers.model_main import recovered
 from workers.model_process import ROOT, ModelProcess
@@ -163,7 +163,7 @@ def test_the_kernels_out_of_memory_killer_is_recognised(group: Path) -> None:
 def test_a_worker_decodes_two_pictures_at_once(
     batcher: MicroBatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode, now, most = step_task.decode, [], []
+    decode, now, most = step_inputs.decode, [], []
 
     def counted(*arguments: Any) -> Image.Image:
         now.append(1)
@@ -174,7 +174,7 @@ def test_a_worker_decodes_two_pictures_at_once(
         finally:
             now.pop()
 
-    monkeypatch.setattr(step_task, "decode", counted)
+    monkeypatch.setattr(step_inputs, "decode", counted)
     world = World(batcher)
     try:
         files = [world.upload(png((20 + i, 10))) for i in range(8)]

@@ -114,6 +114,30 @@ def test_what_cannot_be_imported(
     assert "network/vgg16: imported" in bring(file, tmp_path, family=NETWORK)
 
 
+def test_a_file_that_no_hub_has_is_asked_for_and_found(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text('[network.mine]\nfile = "Weights"\nbase = "vgg16"\n')
+    mine = Registry.load(tmp_path).models[NETWORK, "mine"]
+    assert state(mine, tmp_path, Lock()) is ModelState.MISSING
+    with pytest.raises(ModelNotAvailable, match="workers models import Weights --as mine"):
+        checkpoint(mine, tmp_path)
+    lines: list[str] = []
+    pull(["mine"], None, tmp_path, endpoint="http://127.0.0.1:9", say=lines.append)
+    assert lines == [
+        "network/mine: nothing to fetch, it is in Weights, a file that "
+        "`python -m workers models import` takes"
+    ]
+    bring(file, tmp_path, "mine")
+    assert state(mine, tmp_path, Lock.read(tmp_path)) is ModelState.PULLED
+    found = checkpoint(mine, tmp_path)
+    assert found.revision == hashlib.sha256(file.read_bytes()).hexdigest()
+    load(Vgg(16, last=3), found.path)
+
+
+def test_the_published_panorama_is_checked_to_be_one(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotAvailable, match=r"features.* is no tensor of a Generator"):
+        bring(file, tmp_path, "panorama-scenery")
+
+
 def test_a_full_disk_leaves_what_was_there(file: Path, tmp_path: Path) -> None:
     with small_disk(tmp_path / "models", 90) as models_dir:
         vgg16 = Registry.load(models_dir).models[NETWORK, "vgg16"]

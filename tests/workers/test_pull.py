@@ -15,7 +15,7 @@ from shared.model_store import LOCK_FILE
 from shared.models import Registry
 from tests.workers.hub import Files, Hub, serve
 from workers.model_files import checkpoint, resolve_model
-from workers.pull import pull, wanted
+from workers.pull import pull, select, wanted
 
 CAPTIONER: Files = {
     "README.md": b"# a model",
@@ -278,7 +278,7 @@ def test_names_that_nobody_knows(fetch: "partial[None]", hub: Hub) -> None:
 def test_shipped_models_need_no_network(tmp_path: Path) -> None:
     lines: list[str] = []
     pull([], "tiny", tmp_path, endpoint="http://127.0.0.1:9", say=lines.append)
-    assert len(lines) == len(Registry.load(tmp_path).profile("tiny"))
+    assert len(lines) == len(select(Registry.load(tmp_path), [], "tiny"))
     assert all("nothing to fetch" in line for line in lines)
 
 

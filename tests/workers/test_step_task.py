@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from shared.contracts import JobRecord, JobStatus, StepStatus
 from shared.errors import DiskFull, StorageUnavailable, UnexpectedError
 from shared.images import read_recipe
 from shared.testing.object_store import MemoryObjectStore
+from shared.trained_models import TrainedModels
 from tests.workers.step_world import World, png, until
 from workers import step_task
 from workers.batcher import MicroBatcher
@@ -401,3 +403,47 @@ def test_a_lease_is_kept_while_the_step_runs(world: World) -> None:
 def test_the_pause_before_a_retry_grows_with_the_attempts_that_count() -> None:
     assert [retry_delay_s(UnexpectedError(""), attempt) for attempt in (1, 2, 3)] == [1, 2, 4]
     assert retry_delay_s(DiskFull(""), 1) == retry_delay_s(StorageUnavailable(""), 1) == 5
+
+
+# Training
+
+
+def pictures() -> bytes:
+    """An archive of two files."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in ("a.png", "b.png"):
+            archive.writestr(name, png())
+    return buffer.getvalue()
+
+
+def training(world: World, **params: Any) -> JobRecord:
+    """A job whose model is called `alps`, at its end."""
+    file_id = world.upload(pictures())
+    given = {"dataset": file_id, "name": "alps", "seed": 1}
+    job_id = world.submit(
+        "panorama_training", "panorama_trainer", params, files=(file_id,), **given
+    )
+    world.runner.run(job_id, 0)
+    return world.ledger.get(job_id)
+
+
+def test_a_training_registers_its_model_and_leaves_its_files(world: World) -> None:
+    job = training(world)
+    assert job.outputs == {"pictures": 2, "trained_model": "alps"}
+    [artifact] = job.artifacts
+    assert (artifact.name, artifact.media_type) == ("config.json", "application/json")
+    assert world.store.get(artifact.key) == b"{}"
+    model = TrainedModels(world.store).get("panorama", "alps")
+    assert (model.job, model.about) == (job.id, {"pictures": 2})
+    assert model.files["config.json"].sha256 == artifact.sha256
+    assert world.store.get(model.files["config.json"].key) == b"{}"
+
+
+def test_a_training_that_fails_keeps_what_it_had_learned(world: World) -> None:
+    job = training(world, diverged="epoch 0, batch 1: pixel is nan")
+    assert job.status is JobStatus.FAILED
+    assert job.error is not None
+    assert job.error.code == "training_diverged"
+    assert "pixel is nan; what it had learned until then is the model alps" in job.error.message
+    assert TrainedModels(world.store).get("panorama", "alps").files.keys() == {"config.json"}

@@ -55,6 +55,8 @@ def result_lines(job: Job) -> Iterator[str]:
     translations: Mapping[str, Any] = job.outputs.get("translations") or {}
     for language, text in translations.items():
         yield f"{language}: {text}"
+    if model := job.outputs.get("trained_model"):
+        yield f"model: {model}"
     for verdict in job.outputs.get("safety") or ():
         if verdict.get("blocked"):
             yield f"blocked: {verdict.get('name')}"

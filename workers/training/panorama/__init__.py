@@ -1,0 +1,1 @@
+"""Training of the panorama's networks, its data, and its evaluation."""
