@@ -85,7 +85,7 @@ class Worker:
         self._name = f"{family}@{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self._started_at = time.time_ns() // 1_000_000
         self._queues = sorted(self._queues_of(self._revisions))
-        self._slots = max(_in_flight(model) for model, _ in served)
+        self._slots = max(in_flight(model) for model, _ in served)
         self._ledger = Ledger.connect(settings)
         self._app = broker_app(settings, queue_order=partial(HeldFirst, self._preferred))
         self._heartbeat: Heartbeat | None = None
@@ -281,11 +281,10 @@ def served_models(
     raise ModelNotAvailable(f"the profile has no {family}; name a model with --models")
 
 
-def _in_flight(model: Model) -> int:
+def in_flight(model: Model) -> int:
     """How many steps a worker of the model may hold."""
-    if model.long:
-        return 1
-    return BATCHES_IN_FLIGHT * max(model.batch_class.interactive, model.batch_class.bulk)
+    batches = 1 if model.long else BATCHES_IN_FLIGHT
+    return batches * max(model.batch_class.interactive, model.batch_class.bulk)
 
 
 def run_worker(

@@ -3,7 +3,6 @@
 import io
 import os
 import signal
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,8 @@ import av
 import pytest
 from imagemill import ApiError, Client, JobFailed
 from PIL import Image, ImageDraw
+
+from tests.waiting import until
 
 SIZE = 64
 FIELDS: dict[str, Any] = {
@@ -45,15 +46,6 @@ def composite(client) -> Callable[..., Any]:
         "target": picture(130, "RGB", "olive", "silver"),
     }
     return lambda **fields: client.jobs.create(**{**FIELDS, **pictures, **fields})
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
-    limit = time.monotonic() + timeout_s
-    while time.monotonic() < limit:
-        if value := condition():
-            return value
-        time.sleep(0.05)
-    raise AssertionError("timed out")
 
 
 def digests(job: Any) -> dict[str, str]:

@@ -4,7 +4,6 @@ import csv
 import io
 import os
 import signal
-import time
 import urllib.request
 import zipfile
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 from imagemill import ApiError, Client
 from PIL import Image
 
+from tests.waiting import until
 from workers.training.panorama.landscapes import landscape
 
 SIZE = 64  # of the tiny model
@@ -47,15 +47,6 @@ def train(client, dataset) -> Callable[..., Any]:
     fields = {"kind": "panorama_training", "dataset": dataset, "held_out": 4, "seed": 1}
     models = {"panorama_trainer": "tiny"}
     return lambda **given: client.jobs.create(**{**fields, **given}, models=models)
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
-    limit = time.monotonic() + timeout_s
-    while time.monotonic() < limit:
-        if value := condition():
-            return value
-        time.sleep(0.05)
-    raise AssertionError("timed out")
 
 
 def kill_model_process(client) -> None:

@@ -7,6 +7,8 @@ import time
 import pytest
 from imagemill import Client
 
+from tests.waiting import until
+
 # Long enough to be caught in the act, short enough to be waited for.
 SLOW = {"kind": "generate", "prompt": "a large red circle on a white background", "steps": 240}
 
@@ -15,15 +17,6 @@ SLOW = {"kind": "generate", "prompt": "a large red circle on a white background"
 def client(stack):
     with Client(stack.api_url) as client:
         yield client
-
-
-def until(condition, timeout_s=60.0, what="condition"):
-    limit = time.monotonic() + timeout_s
-    while time.monotonic() < limit:
-        if value := condition():
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"timed out: {what}")
 
 
 def diffusers(client):

@@ -18,10 +18,11 @@ from deploy.process import die_with_parent
 from shared.contracts import JobStatus, NewJob, Priority, Step, StepStatus, new_id
 from shared.errors import ModelNotAvailable
 from shared.ledger import Ledger
+from shared.models import BatchClasses, Model
 from shared.queues import admit, broker_app
 from shared.settings import Settings
 from tests.faults.proxy import FaultProxy
-from workers.app import served_models
+from workers.app import in_flight, served_models
 
 PATIENCE_S = 90.0  # of a test; of one wait
 STEPS = {
@@ -480,3 +481,9 @@ def test_a_worker_alone_reaps(hall: Hall) -> None:
     hall.worker()
     hall.await_success(job)
     assert hall.ledger.get(job).steps[0].attempts == 2
+
+
+@pytest.mark.parametrize(("long", "steps"), [(False, 12), (True, 4)])
+def test_of_long_steps_a_worker_claims_no_more_than_one_batch(long: bool, steps: int) -> None:
+    classes = BatchClasses(interactive=1, bulk=4)
+    assert in_flight(Model(name="m", family="f", long=long, batch_class=classes)) == steps
