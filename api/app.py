@@ -10,8 +10,8 @@ from flask_openapi import Info, OpenAPI
 
 from api import errors, guard, schemas
 from api.body import refuse_overlong
-from api.services import Broker, connect
-from api.views import docs, files, health, jobs, models, workers
+from api.services import Broker, connect, services
+from api.views import batches, docs, files, health, jobs, models, workers
 from shared import logs
 from shared.ledger import Ledger
 from shared.object_store import ObjectStore
@@ -51,7 +51,7 @@ def create_app(
     _json(app).ensure_ascii = False
     errors.register(app)
     guard.register(app)
-    for view in (files, jobs, models, workers, health):
+    for view in (files, jobs, batches, models, workers, health):
         app.register_api(view.api)
     app.register_blueprint(docs.api)
     app.register_blueprint(docs.page, url_prefix="/docs")
@@ -67,6 +67,8 @@ def _json(app: Any) -> DefaultJSONProvider:
 
 def _start() -> None:
     g.started = time.monotonic()
+    if request.endpoint == files.UPLOAD:
+        request.max_content_length = services().settings.max_batch_mb * 2**20
     refuse_overlong(request)
 
 
@@ -81,6 +83,6 @@ def _log_request(response: Response) -> Response:
         path=request.path,
         status=response.status_code,
         ms=None if started is None else round((time.monotonic() - started) * 1000),
-        **{k: v for k, v in (request.view_args or {}).items() if k == "job_id"},
+        **{k: v for k, v in (request.view_args or {}).items() if k in ("job_id", "batch_id")},
     )
     return response

@@ -1,4 +1,4 @@
-"""The body of `POST /v1/jobs` as it arrives: a JSON document, perhaps with files as parts."""
+"""A body as it arrives: a JSON document; of `POST /v1/jobs` perhaps with files as parts."""
 
 import hashlib
 import json
@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flask import Request
-from flask_openapi.utils import parse_body
 from pydantic_core import from_json
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
+from api import replies
 from api.schemas import job_request
 from shared.errors import InvalidRequest
 from shared.kind import kinds
 
+JSON = "application/json"
 MULTIPART = "multipart/form-data"
 JOB_PART = "job"
 
@@ -73,9 +74,16 @@ def read(request: Request) -> Body:
     """Read the body. Raises BadRequest, UnsupportedMediaType, InvalidRequest."""
     if request.mimetype == MULTIPART:
         return _multipart(request)
-    if request.mimetype == "application/json":
-        return Body(_parse(request.get_data()))
-    raise UnsupportedMediaType(f"send application/json or {MULTIPART}")
+    if request.mimetype == JSON:
+        return read_json(request)
+    raise UnsupportedMediaType(f"send {JSON} or {MULTIPART}")
+
+
+def read_json(request: Request) -> Body:
+    """Read a body that is JSON. Raises BadRequest, UnsupportedMediaType."""
+    if request.mimetype != JSON:
+        raise UnsupportedMediaType(f"send {JSON}")
+    return Body(_parse(request.get_data()))
 
 
 def _parse(data: bytes | str) -> Any:
@@ -109,11 +117,10 @@ def _add(parts: dict[str, str | bytes], name: str, data: str | bytes) -> None:
 
 def documented() -> tuple[dict[str, Any], dict[str, Any]]:
     """The body's place in the OpenAPI document, and the schemas that it refers to."""
-    content, schemas = parse_body(job_request())
+    body, schemas = replies.documented(job_request())
     files = sorted({name for kind in kinds().values() for name in kind.file_fields()})
     binary = {"type": "string", "format": "binary"}
-    forms: dict[str, Any] = {name: form.model_dump(by_alias=True) for name, form in content.items()}
-    forms[MULTIPART] = {
+    body["content"][MULTIPART] = {
         "schema": {
             "type": "object",
             "required": [JOB_PART],
@@ -126,4 +133,4 @@ def documented() -> tuple[dict[str, Any], dict[str, Any]]:
         },
         "encoding": {JOB_PART: {"contentType": "application/json"}},
     }
-    return {"required": True, "content": forms}, schemas
+    return body, schemas

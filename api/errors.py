@@ -18,6 +18,7 @@ DRAIN_BYTES = 256 * 2**20
 
 STATUS: dict[type[ImagemillError], int] = {
     errors.NotFound: 404,
+    errors.Conflict: 409,
     errors.TooLarge: 413,
     errors.InvalidRequest: 422,
     errors.InvalidImage: 422,
@@ -67,7 +68,10 @@ def invalid(error: ValidationError, data: Any, prefix: str = "") -> InvalidReque
     """What pydantic says about `data`, by JSON pointer and without the values themselves."""
     found: dict[str, list[str]] = {}
     for entry in error.errors(include_url=False, include_input=False):
-        pointer = prefix + _pointer(entry["loc"], data, entry["type"])
+        loc, union = entry["loc"], entry["type"].startswith("union_tag")
+        if union:  # of what tells the variants apart
+            loc = (*loc, entry["ctx"]["discriminator"].strip("'"))
+        pointer = prefix + _pointer(loc, data, "missing" if union else entry["type"])
         detail = _DETAILS.get((pointer, entry["type"]), entry["msg"])
         found.setdefault(pointer, []).append(detail)
     listed = [{"pointer": p, "detail": " or ".join(found[p])} for p in found]
@@ -80,8 +84,6 @@ _DETAILS = {("/webhook", "extra_forbidden"): "webhooks are not available yet"}
 
 def _pointer(loc: tuple[int | str, ...], data: Any, kind: str) -> str:
     """The location within the data; the names that pydantic gives to a union's branches go."""
-    if kind.startswith("union_tag"):
-        return "/kind"
     parts: list[str] = []
     for index, part in enumerate(loc):
         last = index == len(loc) - 1

@@ -15,6 +15,8 @@ from shared.contracts import (
     WorkerRecord,
 )
 
+BATCH_PURPOSES = ("batch", "batch_output")
+
 
 @overload
 def time(ms: int) -> str: ...
@@ -28,16 +30,30 @@ def time(ms: int | None) -> str | None:
     return text.replace("+00:00", "Z")
 
 
+@overload
+def seconds(ms: int) -> int: ...
+@overload
+def seconds(ms: None) -> None: ...
+def seconds(ms: int | None) -> int | None:
+    """Milliseconds since the epoch as seconds."""
+    return None if ms is None else ms // 1000
+
+
 def file(record: FileRecord) -> schemas.File:
+    moment = seconds if record.purpose in BATCH_PURPOSES else time
     return schemas.File(
         id=record.id,
+        object="file",
+        purpose=record.purpose,
+        filename=record.filename or record.id,
+        status="processed",
         bytes=record.bytes,
         sha256=record.sha256,
         media_type=record.media_type,
         width=record.width,
         height=record.height,
-        created_at=time(record.created_at),
-        expires_at=time(record.expires_at),
+        created_at=moment(record.created_at),
+        expires_at=moment(record.expires_at),
     )
 
 

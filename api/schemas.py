@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, create_model
 from pydantic_core import to_json
 
 from shared.contracts import JobStatus, Priority, StepStatus
@@ -15,6 +15,19 @@ MAX_DEADLINE_S = 30 * 86_400
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 Url = Annotated[str, Field(json_schema_extra={"format": "uri"})]
+
+
+def _bounded(value: dict[str, Any]) -> dict[str, Any]:
+    if len(to_json(value)) > MAX_METADATA_BYTES:
+        raise ValueError(f"more than {MAX_METADATA_BYTES} bytes of JSON")
+    return value
+
+
+Metadata = Annotated[
+    dict[str, Any],
+    AfterValidator(_bounded),
+    Field(default_factory=dict, description="Yours; at most 16 KiB of JSON."),
+]
 
 
 class Body(BaseModel):
@@ -47,22 +60,13 @@ class JobEnvelope(BaseModel):
         default_factory=dict, description="Family → model; the profile's where none is named."
     )
     priority: Annotated[Priority, Field(strict=False)] = Priority.INTERACTIVE
-    metadata: dict[str, Any] = Field(
-        default_factory=dict, description="Yours; at most 16 KiB of JSON."
-    )
+    metadata: Metadata
     deadline_s: float | None = Field(
         default=None,
         gt=0,
         le=MAX_DEADLINE_S,
         description="A job that has not started by then expires; one that runs then fails.",
     )
-
-    @field_validator("metadata")
-    @classmethod
-    def _bounded(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if len(to_json(value)) > MAX_METADATA_BYTES:
-            raise ValueError(f"more than {MAX_METADATA_BYTES} bytes of JSON")
-        return value
 
 
 @cache
@@ -83,16 +87,23 @@ def job_request() -> type[RootModel[Any]]:
 
 
 class File(Body):
-    """An upload."""
+    """An upload, or the results of a batch.
+
+    The times of what belongs to batches are seconds since the epoch, as in OpenAI's interface.
+    """
 
     id: str
+    object: Literal["file"]
+    purpose: str
+    filename: str
+    status: Literal["processed"]
     bytes: int
     sha256: str
     media_type: str
     width: int | None
     height: int | None
-    created_at: Time
-    expires_at: Time
+    created_at: Time | int
+    expires_at: Time | int
 
 
 class StepView(Body):
@@ -172,6 +183,11 @@ class Outputs(BaseModel):
     trained_model: str | None = Field(
         default=None, description="Of a training: the name that jobs may use from now on."
     )
+    fid: float | None = Field(default=None, description="Of an evaluation.")
+    kid: dict[str, float] | None = Field(
+        default=None, description="Of an evaluation: `mean` and `std`, over subsets of `subset`."
+    )
+    features: str | None = Field(default=None, description="Whose features these compare.")
     networks: dict[str, str] | None = Field(
         default=None, description="Of `composite`: the weights of each network."
     )
@@ -205,7 +221,7 @@ class Job(Body):
     created_at: Time
     started_at: Time | None
     finished_at: Time | None
-    expires_at: Time
+    expires_at: Time | None = Field(description="Null for an item of a batch that was not run.")
     steps: list[StepView]
     progress: Progress
     queue_position: int | None = Field(description="Steps that wait before this job's.")
@@ -214,6 +230,9 @@ class Job(Body):
     error: JobErrorView | None
     metadata: dict[str, Any]
     urls: Urls
+    reused_from: str | None = Field(
+        default=None, description="Of a batch's item that was not run: the job that made its files."
+    )
 
 
 class JobList(Body):

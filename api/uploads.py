@@ -7,11 +7,15 @@ import re
 import secrets
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import IO
 
 from api.errors import InvalidArchiveField, InvalidImageField
 from api.services import TENANT, Services
 from shared import archives, images, logs
+from shared.contents import Contents
 from shared.contracts import FileRecord
 from shared.errors import (
     InvalidArchive,
@@ -23,45 +27,53 @@ from shared.errors import (
 )
 from shared.file_metadata import object_metadata
 from shared.layout import file_folder
+from shared.references import Reference
+from shared.s3_streams import BLOCK
 
-IMAGE, DATASET = "image", "dataset"
-LATER_PURPOSES = ("batch",)
+IMAGE, DATASET, BATCH = "image", "dataset", "batch"
+MAX_FILENAME = 128  # characters: metadata of an object have 2 KB, and every byte may take three
 FILE_ID = re.compile(r"file_[0-9a-f]{32}")
 DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,", re.ASCII)
 
 # A picture of MAX_PIXELS takes hundreds of megabytes while it is decoded.
-_DECODING = threading.BoundedSemaphore(2)
+DECODING = threading.BoundedSemaphore(2)
 
 log = logs.get(__name__)
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that was looked at and found good, not yet stored."""
+    """A file that was looked at and found good, not yet stored. A large one is an open file."""
 
-    data: bytes
+    data: bytes | IO[bytes]
     sha256: str
     media_type: str
+    size: int
     purpose: str = IMAGE
+    filename: str = ""
     width: int | None = None
     height: int | None = None
 
     @property
-    def file_id(self) -> str:
-        """The same for the same bytes, tenant and purpose."""
-        name = f"{TENANT}|{self.purpose}|{self.sha256}"
-        return f"file_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+    def id(self) -> str:
+        return id_of(self.purpose, self.sha256)
+
+
+def id_of(purpose: str, sha256: str) -> str:
+    """The same for the same bytes, tenant and purpose."""
+    name = f"{TENANT}|{purpose}|{sha256}"
+    return f"file_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def look_at(services: Services, data: bytes, pointer: str) -> Upload:
     """Decode the picture once. Raises InvalidImageField."""
     try:
-        with _DECODING:
+        with DECODING:
             info = images.probe(data, services.settings.max_pixels)
     except InvalidImage as error:
         raise InvalidImageField(pointer, error.message) from error
     digest = hashlib.sha256(data).hexdigest()
-    return Upload(data, digest, info.media_type, width=info.width, height=info.height)
+    return Upload(data, digest, info.media_type, len(data), width=info.width, height=info.height)
 
 
 def look_into(services: Services, data: bytes, pointer: str) -> Upload:
@@ -74,7 +86,8 @@ def look_into(services: Services, data: bytes, pointer: str) -> Upload:
         raise InvalidArchiveField(pointer, error.message) from error
     if not some:
         raise InvalidArchiveField(pointer, f"no image is in it: {images.SUPPORTED}")
-    return Upload(data, hashlib.sha256(data).hexdigest(), archives.media_type(data), DATASET)
+    digest = hashlib.sha256(data).hexdigest()
+    return Upload(data, digest, archives.media_type(data), len(data), DATASET)
 
 
 def _is_image(services: Services, data: bytes) -> bool:
@@ -93,21 +106,28 @@ def store(services: Services, upload: Upload) -> FileRecord:
     """
     now = int(time.time() * 1000)
     retention_ms = int(services.settings.retention_days * 86_400_000)
-    key = file_folder(TENANT, upload.file_id) + secrets.token_hex(6)
+    key = file_folder(TENANT, upload.id) + secrets.token_hex(6)
     described = FileRecord(
-        id=upload.file_id,
+        id=upload.id,
         tenant=TENANT,
         purpose=upload.purpose,
         key=key,
-        bytes=len(upload.data),
+        bytes=upload.size,
         sha256=upload.sha256,
         media_type=upload.media_type,
+        filename=upload.filename[-MAX_FILENAME:],
         width=upload.width,
         height=upload.height,
         created_at=now,
         expires_at=now + retention_ms,
     )
-    services.store.put(key, upload.data, described.media_type, object_metadata(described))
+    metadata = object_metadata(described)
+    if isinstance(upload.data, bytes):
+        services.store.put(key, upload.data, described.media_type, metadata)
+    else:
+        blocks = iter(partial(upload.data.read, BLOCK), b"")
+        whole = {**metadata, "sha256": upload.sha256}
+        services.store.put_stream(key, blocks, described.media_type, whole)
     record = services.ledger.put_file(described)
     if record.key != key:
         try:
@@ -117,13 +137,18 @@ def store(services: Services, upload: Upload) -> FileRecord:
     return record
 
 
-def resolve(services: Services, reference: str, pointer: str) -> str | Upload:
-    """The id of an upload that is there, or the picture that the reference stands for.
+def kept(services: Services, found: FileRecord | Upload) -> str:
+    """The id of what was found, which is stored where it is not yet. Raises as `store` does."""
+    return (store(services, found) if isinstance(found, Upload) else found).id
+
+
+def resolve(services: Services, reference: str, pointer: str) -> FileRecord | Upload:
+    """The upload that is there, or the picture that the reference stands for.
 
     Raises InvalidRequest, InvalidImageField, StorageUnavailable, LedgerUnavailable.
     """
     if reference.startswith("file_"):
-        return _existing(services, reference, pointer, IMAGE)
+        return existing(services, reference, pointer, IMAGE)
     if reference.startswith("data:"):
         return look_at(services, _inline(reference, pointer), pointer)
     if reference.startswith("s3://"):
@@ -141,10 +166,10 @@ def resolve_dataset(services: Services, reference: str, pointer: str) -> str:
     Raises InvalidRequest, StorageUnavailable, LedgerUnavailable.
     """
     if reference.startswith("file_"):
-        return _existing(services, reference, pointer, DATASET)
+        return existing(services, reference, pointer, DATASET).id
     if not reference.startswith("s3://"):
         raise InvalidRequest.at(pointer, "neither file_… nor s3://bucket/prefix/")
-    bucket, prefix = _place(services, reference, pointer)
+    bucket, prefix = place(services, reference, pointer)
     try:
         found = next(services.store.list(prefix, bucket=bucket), None)
     except NotFound:
@@ -154,7 +179,16 @@ def resolve_dataset(services: Services, reference: str, pointer: str) -> str:
     return reference
 
 
-def _existing(services: Services, file_id: str, pointer: str, purpose: str) -> str:
+def given_picture(contents: Contents, reference: str) -> bytes:
+    """The bytes of a picture that a job was given, in any of these ways. Raises what the contents
+    raise."""
+    if head := DATA_URI.match(reference):
+        return base64.b64decode(reference[head.end() :])
+    return contents.of(Reference.parse(reference))
+
+
+def existing(services: Services, file_id: str, pointer: str, purpose: str) -> FileRecord:
+    """The upload of this id and purpose. Raises InvalidRequest."""
     try:
         if not FILE_ID.fullmatch(file_id):
             raise NotFound(file_id)
@@ -164,7 +198,7 @@ def _existing(services: Services, file_id: str, pointer: str, purpose: str) -> s
     if found.purpose != purpose:
         detail = f"the file was uploaded with the purpose {found.purpose}, not {purpose}"
         raise InvalidRequest.at(pointer, detail)
-    return file_id
+    return found
 
 
 def _inline(reference: str, pointer: str) -> bytes:
@@ -178,7 +212,7 @@ def _inline(reference: str, pointer: str) -> bytes:
 
 
 def _object(services: Services, reference: str, pointer: str) -> bytes:
-    bucket, key = _place(services, reference, pointer)
+    bucket, key = place(services, reference, pointer)
     try:
         return services.store.read(bucket, key, services.settings.max_upload_mb * 2**20)
     except NotFound:
@@ -188,14 +222,19 @@ def _object(services: Services, reference: str, pointer: str) -> bytes:
         raise InvalidRequest.at(pointer, f"the object is larger than {limit} MB") from None
 
 
-def _place(services: Services, reference: str, pointer: str) -> tuple[str, str]:
+def place(services: Services, reference: str, pointer: str) -> tuple[str, str]:
     """Bucket and key of an S3 reference that is allowed. Raises InvalidRequest."""
-    if not any(_under(reference, prefix) for prefix in services.settings.s3_input_prefixes):
+    if not allowed(reference, services.settings.s3_input_prefixes):
         raise InvalidRequest.at(pointer, "not under a prefix that this service allows")
     bucket, _, key = reference.removeprefix("s3://").partition("/")
     if not bucket or not key:
         raise InvalidRequest.at(pointer, "an S3 reference is s3://bucket/key")
     return bucket, key
+
+
+def allowed(reference: str, prefixes: Iterable[str]) -> bool:
+    """Whether an S3 reference lies below one of these prefixes."""
+    return any(_under(reference, prefix) for prefix in prefixes)
 
 
 def _under(reference: str, prefix: str) -> bool:

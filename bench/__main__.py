@@ -30,9 +30,9 @@ def main(names: Sequence[str]) -> int:
         if missing := benchmark.missing():
             print(f"{name}: not run here: {missing}\n", flush=True)
             continue
-        rows = list(benchmark.run())
-        keep(name, benchmark, rows)
-        print(report(benchmark, rows), flush=True)
+        found = list(benchmark.run())
+        keep(name, benchmark, found)
+        print(report(benchmark, found), flush=True)
     return 0
 
 

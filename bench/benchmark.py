@@ -10,6 +10,7 @@ from bench.paired import Comparison, Spread
 
 RESULTS = Path(__file__).with_name("results")
 HEADER = ("what", "asked", "measured", "pairs' quartiles", "plain", "ours", "")
+FACTS = ("what", "asked", "measured")
 
 
 def nothing_missing() -> None:
@@ -27,6 +28,18 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Fact:
+    """Something that is no comparison of two times; `asked` and `measured` with their units."""
+
+    what: str
+    asked: str
+    measured: str
+
+
+Found = Row | Fact
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """A measurement: its title, how it is done, and `run`, which does it.
 
@@ -35,7 +48,7 @@ class Benchmark:
 
     title: str
     method: str
-    run: Callable[[], Iterable[Row]]
+    run: Callable[[], Iterable[Found]]
     missing: Callable[[], str | None] = nothing_missing
 
 
@@ -54,27 +67,36 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def report(benchmark: Benchmark, rows: Sequence[Row]) -> str:
-    """The measurement as a page of Markdown, which reads well on a terminal too."""
-    table = [HEADER, *map(cells, rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [
+def table(*lines: Sequence[str]) -> list[str]:
+    """Markdown with columns of even width; the first of the lines is the header."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = [
         "| "
         + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         + " |"
-        for line in table
+        for line in lines
     ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    facts = "; ".join(f"{name} {value}" for name, value in machine().items())
+    rows.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return rows
+
+
+def report(benchmark: Benchmark, found: Sequence[Found]) -> str:
+    """The measurement as a page of Markdown, which reads well on a terminal too."""
+    rows = [each for each in found if isinstance(each, Row)]
+    facts = [each for each in found if isinstance(each, Fact)]
+    lines = table(HEADER, *map(cells, rows))
+    if facts:
+        lines += ["", *table(FACTS, *((each.what, each.asked, each.measured) for each in facts))]
+    on = "; ".join(f"{name} {value}" for name, value in machine().items())
     return "\n".join(
-        [f"# {benchmark.title}", "", benchmark.method, "", *lines, "", f"On: {facts}.", ""]
+        [f"# {benchmark.title}", "", benchmark.method, "", *lines, "", f"On: {on}.", ""]
     )
 
 
-def keep(name: str, benchmark: Benchmark, rows: Sequence[Row], folder: Path = RESULTS) -> None:
+def keep(name: str, benchmark: Benchmark, found: Sequence[Found], folder: Path = RESULTS) -> None:
     """Writes `<name>.md`, the page, and `<name>.json`, every single time, into the folder."""
     folder.mkdir(exist_ok=True)
-    (folder / f"{name}.md").write_text(report(benchmark, rows))
+    (folder / f"{name}.md").write_text(report(benchmark, found))
     record = {
         "title": benchmark.title,
         "method": benchmark.method,
@@ -85,7 +107,9 @@ def keep(name: str, benchmark: Benchmark, rows: Sequence[Row], folder: Path = RE
                 "speedup": row.comparison.speedup,
                 "by_pair": asdict(row.comparison.by_pair),
             }
-            for row in rows
+            for row in found
+            if isinstance(row, Row)
         ],
+        "facts": [asdict(fact) for fact in found if isinstance(fact, Fact)],
     }
     (folder / f"{name}.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")

@@ -83,7 +83,7 @@ class Gallery:
         step = stage.plan(self.models)
         [data] = (each.data for each in stage.samples(step, {}))
         decoded = {
-            name: _decoded(pictures[value.file_id], value)
+            name: _decoded(pictures[value.reference], value)
             for name, value in data.items()
             if isinstance(value, ImageInput)
         }

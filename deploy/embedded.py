@@ -2,10 +2,10 @@
 
 python -m deploy.embedded
 
-Starts Redis-protocol servers (ledger, broker), an S3 server, the API, one worker per family and
-the reaper; prints `ready URL`; starts again whatever dies; stops all of it on Ctrl-C or SIGTERM
-(at once on the second). `--servers` starts the three servers only, for an API and workers run by
-hand or by tests.
+Starts Redis-protocol servers (ledger, broker), an S3 server, the API, the keeper of batches, one
+worker per family and the reaper; prints `ready URL`; starts again whatever dies; stops all of it on
+Ctrl-C or SIGTERM (at once on the second). `--servers` starts the three servers only, for an API and
+workers run by hand or by tests.
 """
 
 import argparse
@@ -123,7 +123,9 @@ class Stack:
     def _start_service(self) -> None:
         env = self._environment(self._joined)
         reaper = Part("reaper", [sys.executable, "-m", "shared.reaper"], env, ROOT)
-        parts = [self._web(env), reaper, *(self._worker(env, name) for name in self._families)]
+        batches = Part("batches", [sys.executable, "-m", "api.batches"], env, ROOT)
+        workers = [self._worker(env, name) for name in self._families]
+        parts = [self._web(env), batches, reaper, *workers]
         self._supervisor.start(parts, START_TRIES, STACK_TIMEOUT_S)
 
     def _web(self, env: Mapping[str, str]) -> Part:
@@ -179,7 +181,8 @@ class Stack:
             self._listener.close()
         names = self._supervisor.pids
         workers = [name for name in names if name.startswith("worker-")]
-        self._supervisor.stop([["web", *workers], ["reaper"], ["s3"], ["broker", "ledger"]])
+        takes = ["web", "batches", *workers]
+        self._supervisor.stop([takes, ["reaper"], ["s3"], ["broker", "ledger"]])
         files.remove_stack(self._folder)
 
 

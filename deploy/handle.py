@@ -113,14 +113,17 @@ class StackHandle:
         return Settings(**{key: value for key, value in self.info.items() if key != "pids"})
 
     @contextmanager
-    def worker(self, family: str) -> Iterator[subprocess.Popen[bytes]]:
-        """One more worker, which joins the stack by its stack.env."""
-        command = [sys.executable, "-m", "workers", "--family", family, "--device", "cpu"]
+    def worker(
+        self, family: str, module: str = "workers", env: Mapping[str, str] | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """One more worker, which joins the stack by its stack.env; `module` is what runs it."""
+        command = [sys.executable, "-m", module, "--family", family, "--device", "cpu"]
         parent = os.getpid()
         with (self.data_dir / "logs" / f"joined-{family}.log").open("ab") as log:
             process = subprocess.Popen(
                 ["sh", "-c", '. "$0" && exec "$@"', self.data_dir / STACK_ENV, *command],
                 cwd=ROOT,
+                env={**os.environ, **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

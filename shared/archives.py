@@ -11,18 +11,34 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import IO, Any
 
 from shared.errors import InvalidArchive
 
 MAX_FILES = 50_000
+MAX_MEMBERS = 5_000_000  # of an archive that is only looked through
 MAX_FILE_BYTES = 256 * 2**20
 RATIO = 20  # all files against the archive: pictures are packed already
 ALWAYS_BYTES = 64 * 2**20  # what a small archive may hold all the same
 
-MEDIA_TYPES = {b"PK": "application/zip", b"\x1f\x8b": "application/gzip"}
-TAR = "application/x-tar"
+ZIP, GZIP, TAR = "application/zip", "application/gzip", "application/x-tar"
+MEDIA_TYPES = {b"PK": ZIP, b"\x1f\x8b": GZIP}
 ZIP_ENTRY = b"PK\x01\x02"  # begins an entry of a zip's directory
+
+
+@dataclass(frozen=True)
+class ArchiveMember:
+    """Where a file in an archive lies: `size` bytes from `offset` on.
+
+    Of a zip, `unpacked` is how many bytes they unpack to, and at `offset` stands its local header,
+    which the packed bytes follow.
+    """
+
+    name: str
+    offset: int
+    size: int
+    unpacked: int | None = None
 
 
 def media_type(data: bytes) -> str:
@@ -33,20 +49,19 @@ def media_type(data: bytes) -> str:
 def members(data: bytes) -> Iterator[tuple[str, bytes]]:
     """The files of an archive, one by one, with their names. Raises InvalidArchive."""
     try:
-        yield from _zipped(data) if media_type(data) == "application/zip" else _tarred(data)
+        yield from _zipped(data) if media_type(data) == ZIP else _tarred(data)
     except InvalidArchive:
         raise
     except Exception as error:  # whatever a damaged archive makes of its reader
-        text = str(error).partition("\n")[0] or type(error).__name__
-        raise InvalidArchive(f"not a zip, tar or tar.gz that can be read: {text}") from None
+        raise damaged(error) from None
 
 
-class _Budget:
-    """What an archive may still hold."""
+class Budget:
+    """What an archive of `size` bytes may still hold."""
 
-    def __init__(self, data: bytes) -> None:
-        self.bytes = max(ALWAYS_BYTES, RATIO * len(data))
-        self.files = MAX_FILES
+    def __init__(self, size: int, files: int | None = None) -> None:
+        self.bytes = max(ALWAYS_BYTES, RATIO * size)
+        self.files = self._most = MAX_FILES if files is None else files
 
     def take(self, name: str, size: int) -> None:
         """Count a file. Raises InvalidArchive."""
@@ -56,7 +71,7 @@ class _Budget:
         self.files -= 1
         self.bytes -= size
         if self.files < 0:
-            raise _too_many()
+            raise too_many(self._most)
         if size > MAX_FILE_BYTES:
             raise InvalidArchive(f"{name!r} has more than {MAX_FILE_BYTES} bytes")
         if self.bytes < 0:
@@ -65,14 +80,12 @@ class _Budget:
 
 def _zipped(data: bytes) -> Iterator[tuple[str, bytes]]:
     if data.count(ZIP_ENTRY) > MAX_FILES:  # before its reader makes an object of each
-        raise _too_many()
-    budget = _Budget(data)
+        raise too_many(MAX_FILES)
+    budget = Budget(len(data))
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for entry in archive.infolist():
             budget.take(entry.filename, entry.file_size)
-            kind = stat.S_IFMT(entry.external_attr >> 16)
-            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise _no_file(entry.filename)
+            check_mode(entry.filename, entry.external_attr)
             if entry.is_dir():
                 continue
             with archive.open(entry) as file:
@@ -82,9 +95,9 @@ def _zipped(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _tarred(data: bytes) -> Iterator[tuple[str, bytes]]:
-    budget = _Budget(data)
+    budget = Budget(len(data))
     source: Any = io.BytesIO(data)
-    if media_type(data) == "application/gzip":
+    if media_type(data) == GZIP:
         source = gzip.GzipFile(fileobj=source)
     bounded: Any = _Bounded(source, budget.bytes)
     with tarfile.open(fileobj=bounded, mode="r:") as archive:
@@ -94,7 +107,7 @@ def _tarred(data: bytes) -> Iterator[tuple[str, bytes]]:
                 continue
             file = archive.extractfile(entry) if entry.isreg() else None
             if file is None:
-                raise _no_file(entry.name)
+                raise no_file(entry.name)
             content = file.read()
             if len(content) != entry.size:
                 raise InvalidArchive(f"{entry.name!r} is cut off")
@@ -126,9 +139,20 @@ class _Bounded:
             raise InvalidArchive(f"it unpacks to more than {self._limit} bytes")
 
 
-def _too_many() -> InvalidArchive:
-    return InvalidArchive(f"it holds more than {MAX_FILES} files")
+def damaged(error: Exception) -> InvalidArchive:
+    text = str(error).partition("\n")[0] or type(error).__name__
+    return InvalidArchive(f"not a zip, tar or tar.gz that can be read: {text}")
 
 
-def _no_file(name: str) -> InvalidArchive:
+def check_mode(name: str, attributes: int) -> None:
+    """Of a zip's entry: links and devices are refused. Raises InvalidArchive."""
+    if stat.S_IFMT(attributes >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise no_file(name)
+
+
+def too_many(files: int) -> InvalidArchive:
+    return InvalidArchive(f"it holds more than {files} files")
+
+
+def no_file(name: str) -> InvalidArchive:
     return InvalidArchive(f"{name!r} is neither a file nor a folder")

@@ -12,7 +12,7 @@ from typing import TypeVar
 from shared import logs
 from shared.contracts import JobRecord
 from shared.errors import ImagemillError, NotFound
-from shared.layout import FILES, JOBS, in_use, manifest_key
+from shared.layout import BATCHES, FILES, JOBS, in_use, manifest_key, record_key
 from shared.ledger import Ledger
 from shared.manifest import save
 from shared.object_store import ObjectStore, StoredObject
@@ -27,7 +27,7 @@ THREADS = 8
 
 # What one sweep does at most.
 SAVED = 200  # manifests
-EXPIRED = 500  # jobs and files
+EXPIRED = 500  # jobs, files and batches
 GARBAGE = 50  # keys and prefixes
 ERASED = 100  # objects under one such prefix
 PAGE = 1000  # objects of a folder that are looked at
@@ -59,6 +59,8 @@ class Collector(Sweeper):
             self._collect(FILES, self._file_is_gone)
             job = lru_cache(maxsize=1)(self._find_job)  # a job's objects stand together
             self._collect(JOBS, lambda entry: self._needed_by_no_job(entry, job))
+            known = lru_cache(maxsize=1)(self._knows_batch)
+            self._collect(BATCHES, lambda entry: self._needed_by_no_batch(entry, known))
         return expired == EXPIRED or len(unsaved) == SAVED or len(garbage) == GARBAGE or any(left)
 
     def _save(self, job_id: str) -> bool:
@@ -70,10 +72,10 @@ class Collector(Sweeper):
         keys = [key]
         if key.endswith("/"):
             keys = [entry.key for entry in islice(self._store.list(key), ERASED)]
-            manifest = manifest_key(_job_id(key))
+            record = record_key(key)
             # It goes first: from it, a rebuild of a lost ledger would bring the job back.
-            if manifest in keys or len(keys) == ERASED:
-                keys = [manifest, *(each for each in keys if each != manifest)]
+            if record in keys or len(keys) == ERASED:
+                keys = [record, *(each for each in keys if each != record)]
         self._store.delete(keys)
         if len(keys) >= ERASED:
             return True
@@ -109,18 +111,28 @@ class Collector(Sweeper):
     def _needed_by_no_job(
         self, entry: StoredObject, find: Callable[[str], JobRecord | None]
     ) -> bool:
-        job = find(_job_id(entry.key))
+        job = find(_owner(entry.key))
         if job is None:
             return self._would_be_known(entry)
         if entry.key == manifest_key(job.id) or entry.key in {a.key for a in job.artifacts}:
             return False
         return not in_use(job, entry.key)
 
+    def _needed_by_no_batch(self, entry: StoredObject, known: Callable[[str], bool]) -> bool:
+        return not known(_owner(entry.key)) and self._would_be_known(entry)
+
     def _find_job(self, job_id: str) -> JobRecord | None:
         try:
             return self._ledger.get(job_id)
         except NotFound:
             return None
+
+    def _knows_batch(self, batch_id: str) -> bool:
+        try:
+            self._ledger.batch(batch_id)
+        except NotFound:
+            return False
+        return True
 
     def _would_be_known(self, entry: StoredObject) -> bool:
         """Whether the ledger would know of the object, had it ever been told of it.
@@ -131,7 +143,8 @@ class Collector(Sweeper):
         return entry.modified_at - self._orphan_ms >= self._ledger.knows_since()
 
 
-def _job_id(key: str) -> str:
+def _owner(key: str) -> str:
+    """The job or batch whose folder it lies in."""
     return key.split("/")[1]
 
 

@@ -1,7 +1,8 @@
 """The types that cross process boundaries: jobs, steps, artifacts and their states.
 
 A *job* is what a user submits. Its kind plans it as a list of *steps*, each one call of one
-model family. A step is cut into *samples*, the unit that shares a batch.
+model family. A step is cut into *samples*, the unit that shares a batch. The jobs of a user's
+batch of thousands (`shared/batches.py`) run up to CHUNK *items* each.
 """
 
 import secrets
@@ -33,6 +34,8 @@ class JobStatus(StrEnum):
 
 
 TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED, JobStatus.EXPIRED})
+
+CHUNK = 64  # how many consecutive items of a batch are scheduled together
 
 
 class StepStatus(StrEnum):
@@ -103,22 +106,60 @@ class Artifact(Frozen):
     seed: int | None = None
 
 
-class StepOutput(Frozen):
-    """What a step left behind, as recorded by COMMIT."""
-
-    outputs: dict[str, Any] = Field(default_factory=dict)
-    artifacts: tuple[Artifact, ...] = ()
-    revision: str = ""
-    batch_class: int = 1
-    run_ms: int = 0
-
-
 class JobError(Frozen):
     """Why a job failed."""
 
     code: str
     message: str
     step: str | None = None
+
+
+class BatchPlace(Frozen):
+    """Where in a batch a job belongs: to one opening of one chunk.
+
+    `number`: of a job that is one item by itself.
+    """
+
+    batch_id: str
+    chunk: int
+    opening: int
+    number: int | None = None
+
+
+class Item(Frozen):
+    """One item of a chunk job. `number` is its place in the batch, from 0; `input` is complete,
+    as the kind's `Input` dumps it."""
+
+    number: int
+    custom_id: str
+    input: dict[str, Any]
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class ItemOutput(Frozen):
+    """What a step made of one item, or why it could not."""
+
+    number: int
+    outputs: dict[str, Any] = Field(default_factory=dict)
+    artifacts: tuple[Artifact, ...] = ()
+    error: JobError | None = None
+    attempts: int = 1
+    run_ms: int = 0
+
+
+class StepOutput(Frozen):
+    """What a step left behind, as recorded by COMMIT.
+
+    `items`: of a chunk job, in the order of its items; those that failed in an earlier step are
+    absent.
+    """
+
+    outputs: dict[str, Any] = Field(default_factory=dict)
+    artifacts: tuple[Artifact, ...] = ()
+    items: tuple[ItemOutput, ...] = ()
+    revision: str = ""
+    batch_class: int = 1
+    run_ms: int = 0
 
 
 class StepRecord(Frozen):
@@ -138,6 +179,7 @@ class JobRecord(Frozen):
 
     `version` grows with every change that its manifest must show, `retention_ms` is how long it
     is kept once it has ended, and `idempotency` is (key, digest of the body) of its request.
+    A job of a `batch` runs `items`, unless it is one item by itself; `input` is empty then.
     """
 
     id: str
@@ -156,6 +198,8 @@ class JobRecord(Frozen):
     deadline_at: int | None = None
     files: tuple[str, ...] = ()
     idempotency: tuple[str, str] | None = None
+    batch: BatchPlace | None = None
+    items: tuple[Item, ...] = ()
     steps: tuple[StepRecord, ...]
     current: int  # index of the step whose turn it is
     fence: int = 0
@@ -175,12 +219,21 @@ class JobRecord(Frozen):
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
-        """The artifacts of all committed steps, in order."""
-        return tuple(a for r in self.steps if r.output for a in r.output.artifacts)
+        """The artifacts of all committed steps, in order, with those of a chunk's items."""
+        outputs = [record.output for record in self.steps if record.output]
+        return tuple(
+            artifact
+            for output in outputs
+            for made in (output.artifacts, *(item.artifacts for item in output.items))
+            for artifact in made
+        )
 
 
 class NewJob(Frozen):
-    """What SUBMIT records. `files` are the ids of the uploads that the job needs."""
+    """What SUBMIT records. `files` are the ids of the uploads that the job needs.
+
+    `batch` and `items`: as in `JobRecord`.
+    """
 
     id: str
     tenant: str
@@ -189,6 +242,8 @@ class NewJob(Frozen):
     input: dict[str, Any]
     steps: tuple[Step, ...]
     files: tuple[str, ...] = ()
+    batch: BatchPlace | None = None
+    items: tuple[Item, ...] = ()
     metadata: dict[str, Any] = Field(default_factory=dict)
     deadline_s: float | None = None
     retention_s: float
@@ -204,6 +259,7 @@ class FileRecord(Frozen):
     bytes: int
     sha256: str
     media_type: str
+    filename: str = ""  # as its owner called it
     width: int | None = None
     height: int | None = None
     created_at: int
@@ -235,7 +291,7 @@ class ImageInput:
     resized to `size` (width, height), or shrunk until no side is over `longest`.
     """
 
-    file_id: str
+    reference: str  # as `shared.references` reads it
     size: tuple[int, int] | None = None
     longest: int | None = None
     alpha: bool = False  # as RGBA, where otherwise transparency lies on white

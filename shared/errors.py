@@ -5,6 +5,7 @@ The API maps the classes to HTTP statuses (`api/errors.py`); the worker reads `r
 and `burns_attempt` to decide what the ledger is told.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -44,7 +45,13 @@ class InvalidRequest(ImagemillError):
     @classmethod
     def at(cls, pointer: str, detail: str) -> "InvalidRequest":
         """One wrong field, named by its JSON pointer in the request."""
-        return cls(f"{pointer}: {detail}", [{"pointer": pointer, "detail": detail}])
+        return cls.at_each({pointer: detail})
+
+    @classmethod
+    def at_each(cls, wrong: Mapping[str, str]) -> "InvalidRequest":
+        """Several wrong fields: what is wrong, by JSON pointer."""
+        errors = [{"pointer": pointer, "detail": detail} for pointer, detail in wrong.items()]
+        return cls("; ".join(f"{pointer}: {detail}" for pointer, detail in wrong.items()), errors)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.message, self.errors)
@@ -72,6 +79,18 @@ class TooLarge(ImagemillError):
     """The upload is over the limit."""
 
     code = "too_large"
+
+
+class Conflict(ImagemillError):
+    """What was asked for is not possible in the state that it is in."""
+
+    code = "conflict"
+
+
+class ChunkClosed(ImagemillError):
+    """The chunk of a batch that a job was to belong to is not open any more under that opening."""
+
+    code = "chunk_closed"
 
 
 class IdempotencyConflict(ImagemillError):

@@ -1,5 +1,7 @@
 """An upload's record as metadata of its object, so that it can be found with the ledger gone."""
 
+from urllib.parse import quote, unquote
+
 from shared.contracts import FileRecord
 from shared.object_store import ObjectHead
 
@@ -10,6 +12,7 @@ def object_metadata(record: FileRecord) -> dict[str, str]:
         "file-id": record.id,
         "tenant": record.tenant,
         "purpose": record.purpose,
+        "filename": quote(record.filename) or None,  # metadata are ASCII
         "width": record.width,
         "height": record.height,
     }
@@ -27,6 +30,7 @@ def file_record(head: ObjectHead, expires_at: int) -> FileRecord:
             "bytes": head.bytes,
             "sha256": head.metadata.get("sha256"),
             "media_type": head.media_type,
+            "filename": unquote(head.metadata.get("filename", "")),
             "width": head.metadata.get("width"),
             "height": head.metadata.get("height"),
             "created_at": head.modified_at,

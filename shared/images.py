@@ -73,6 +73,16 @@ def probe(data: bytes, max_pixels: int) -> ImageInfo:
     return ImageInfo(MEDIA_TYPES[image.format or ""], width, height)
 
 
+def extension(data: bytes) -> str:
+    """How the name of such a file ends. Raises InvalidImage."""
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            subtype = MEDIA_TYPES[image.format or ""].partition("/")[2]
+    except (OSError, ValueError):
+        raise InvalidImage("not an image of a supported format") from None
+    return {"jpeg": "jpg", "tiff": "tif"}.get(subtype, subtype)
+
+
 def decode(
     data: bytes,
     max_pixels: int,

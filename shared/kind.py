@@ -21,6 +21,8 @@ from shared.contracts import Produced, Sample, Step
 from shared.languages import FLORES_200, hint
 from shared.models import ModelChoice
 
+Size = tuple[int, int]  # of a picture: width and height in pixels
+
 MAX_TEXT = 8_000  # characters of one text field
 MAX_SEED = 2**53 - 11  # a JSON number holds it exactly, and the tenth image's seed too
 
@@ -158,6 +160,16 @@ class Kind(ABC, Generic[InputT]):
         return request.model_copy(
             update={name: value for name, value in update.items() if name not in given}
         )
+
+    def unfit(
+        self, request: InputT, models: ModelChoice, sizes: Mapping[str, Size], max_pixels: int
+    ) -> Mapping[str, str]:
+        """What is wrong, by field, where the request's pictures have these sizes by field; those
+        that are not known are left out.
+
+        Nothing that is made may have more than `max_pixels`.
+        """
+        return {}
 
     def named_models(self, request: InputT) -> Sequence[tuple[str, str]]:
         """The models that the input itself names, or may not name, as (family, name)."""

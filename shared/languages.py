@@ -114,6 +114,28 @@ def english_name(code: str) -> str:
     return _ENGLISH[code]
 
 
+_RIGHT_TO_LEFT = {"Arab", "Hebr"}  # of the scripts of FLORES-200
+
+
+def direction(flores: str) -> str:
+    """How the language is written: `rtl` or `ltr`."""
+    return "rtl" if flores.partition("_")[2] in _RIGHT_TO_LEFT else "ltr"
+
+
+def web_tag(flores: str) -> str:
+    """What HTML's `lang` calls the language: the shortest tag of BCP 47 that says all of it.
+
+    >>> [web_tag(code) for code in ("arb_Arab", "arz_Arab", "zho_Hant")]
+    ['ar', 'arz', 'zh-Hant']
+    """
+    language, _, script = flores.partition("_")
+    known = language if language in _TWO_LETTERS else _MACRO.get(language, "")
+    meant = language in (known, *_STANDARD)
+    tag = _TWO_LETTERS.get(known, language) if meant else language
+    scripts = sum(code.startswith(f"{language}_") for code in FLORES_200)
+    return f"{tag}-{script}" if scripts > 1 else tag
+
+
 _STANDARD = {"arb", "azj", "kmr", "nob", "pes", "zho", "zsm"}
 """The languages that a macrolanguage's name means, where its members have no such name."""
 

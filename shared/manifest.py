@@ -23,6 +23,8 @@ def save(ledger: Ledger, store: ObjectStore, job_id: str) -> None:
     except NotFound:
         ledger.nothing_to_save(job_id)
         return
+    if job.batch:
+        return
     text = job.model_dump_json(indent=1)
     store.put(manifest_key(job_id), text.encode(), "application/json")
     ledger.saved(job)

@@ -45,9 +45,12 @@ class Model(Frozen):
     stages: tuple[str, ...] = ()  # of a cascade: what comes after the first, as repo or path
     instead_of: str | None = None  # the family in whose place a job may name it
     networks: tuple[str, ...] = ()  # what it is put together from, of the section `network`
-    made_of: tuple["Model", ...] = ()  # these themselves: the registry fills them in
+    optional: tuple[str, ...] = ()  # further ones, which it uses where they are
+    made_of: tuple["Model", ...] = ()  # the networks themselves: the registry fills them in
+    may_use: tuple["Model", ...] = ()  # the optional ones: the same
     files: dict[str, StoredFile] = Field(default_factory=dict)  # of what a training job made
     base: str | None = None  # the architecture of a diffuser or network, or what a LoRA is for
+    smallest: int = 1  # pixels of the shorter side of a picture that it takes
     takes: tuple[str, ...] | None = None  # parameters of a step; None: all
     settings: dict[str, Any] = Field(default_factory=dict)  # for the family's loader
     long: bool = False  # its steps take hours, so that none waits behind another one's lease
@@ -110,9 +113,12 @@ class Registry:
         unknown = {pair: Model(family=pair[0], name=pair[1]) for pair in served}
         return Registry({**unknown, **self.models}, self.profiles)
 
-    def trained(self, family: str, name: str, files: Mapping[str, StoredFile]) -> "Registry":
+    def trained(
+        self, family: str, name: str, files: Mapping[str, StoredFile], smallest: int = 1
+    ) -> "Registry":
         """This registry and a model that a training job made."""
-        model = self.models[family, TRAINED].model_copy(update={"name": name, "files": {**files}})
+        known = {"name": name, "files": {**files}, "smallest": smallest}
+        model = self.models[family, TRAINED].model_copy(update=known)
         return Registry({**self.models, (family, name): model}, self.profiles)
 
     def get(self, family: str, name: str) -> Model | None:
@@ -147,14 +153,13 @@ class Registry:
 
 def _put_together(model: Model, models: Mapping[tuple[str, str], Model]) -> Model:
     """The model with its networks themselves. Raises SettingsError."""
-    if not model.networks:
-        return model
     try:
         networks = tuple(models[NETWORK, name] for name in model.networks)
+        optional = tuple(models[NETWORK, name] for name in model.optional)
     except KeyError as error:
         _, name = error.args[0]
         raise SettingsError(f"{model.family} {model.name}: no network is called {name}") from None
-    return model.model_copy(update={"made_of": networks})
+    return model.model_copy(update={"made_of": networks, "may_use": optional})
 
 
 class ModelChoice:

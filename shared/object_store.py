@@ -7,25 +7,16 @@ import base64
 import contextlib
 import hashlib
 import re
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
-
-import boto3
-from botocore.config import Config
-from botocore.exceptions import ClientError
-from botocore.handlers import add_expect_header
+from itertools import chain
+from typing import Protocol
 
 from shared.errors import NotFound, StorageCorrupt, StorageUnavailable, TooLarge
-from shared.s3_clock import ServerClock
 from shared.s3_retry import retrying
-from shared.settings import Settings
-
-T = TypeVar("T")
-
-HIDDEN = ("AccessDenied", "403", "NoSuchBucket")  # of a user's bucket: as if nothing were there
+from shared.s3_server import HIDDEN
+from shared.s3_streams import S3Streams, in_parts, md5
 
 
 @dataclass(frozen=True)
@@ -39,8 +30,11 @@ class StoredObject:
 
 @dataclass(frozen=True)
 class ObjectHead(StoredObject):
-    """One object but for its bytes. `metadata` by lower-case names, with `sha256` among them."""
+    """One object but for its bytes. `metadata` by lower-case names, with `sha256` among them
+    (of what was put as a stream: where it was stated, or fitted into one part). `etag` is another
+    one where the bytes are others."""
 
+    etag: str
     media_type: str
     metadata: Mapping[str, str]
 
@@ -61,9 +55,33 @@ class ObjectStore(Protocol):
         """A user's own object in any bucket. Raises NotFound (also where it may not be read)
         and TooLarge."""
 
+    def read_range(self, key: str, offset: int, size: int, bucket: str = "") -> bytes:
+        """Some bytes of an object, fewer where it ends before. Raises NotFound, also where it
+        ends before `offset`."""
+
+    def stream(self, key: str, bucket: str = "") -> Iterator[bytes]:
+        """An object in blocks of at most 1 MiB; goes on where a connection broke off. Raises
+        NotFound, and StorageUnavailable where the object was replaced meanwhile."""
+
+    def put_stream(
+        self,
+        key: str,
+        chunks: Iterable[bytes],
+        media_type: str,
+        metadata: Mapping[str, str] | None = None,
+        bucket: str = "",
+    ) -> tuple[str, int]:
+        """Store bytes of any number; tells their SHA-256 and number. Nobody sees the object
+        before it is whole, and nothing is left of it where the chunks end in an error. Raises
+        NotFound where a user's `bucket` may not be written."""
+
+    def copy(self, key: str, target_key: str, target_bucket: str = "", bucket: str = "") -> None:
+        """Within the server, with its metadata: up to 5 GiB. Raises NotFound, also where the
+        target may not be written."""
+
     def exists(self, key: str) -> bool: ...
 
-    def head(self, key: str) -> ObjectHead:
+    def head(self, key: str, bucket: str = "") -> ObjectHead:
         """Raises NotFound."""
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -77,7 +95,9 @@ class ObjectStore(Protocol):
         raises NotFound where it is not there or may not be read.
         """
 
-    def presigned_get(self, key: str, expires_s: int, filename: str, media_type: str) -> str:
+    def presigned_get(
+        self, key: str, expires_s: int, filename: str, media_type: str, bucket: str = ""
+    ) -> str:
         """An address at the public endpoint that serves the object until it expires."""
 
     def check(self) -> None:
@@ -101,36 +121,29 @@ def disposition(filename: str) -> str:
     return f'inline; filename="{re.sub(r"[^A-Za-z0-9._-]", "_", filename)}"'
 
 
-class S3ObjectStore:
-    """AWS S3, MinIO or SeaweedFS. Transient errors are retried for `retry_s` seconds.
-
-    The client is made at first use and shared by all threads. What it signs is dated by the
-    server's clock, should this machine's be wrong.
-    """
-
-    def __init__(self, settings: Settings, retry_s: float = 30.0) -> None:
-        self._settings = settings
-        self._bucket = settings.s3_bucket
-        self._retry_s = retry_s
-        self._lock = threading.Lock()
-        self._clients: dict[str, Any] = {}
-        self._clock = ServerClock()
+class S3ObjectStore(S3Streams):
+    """AWS S3, MinIO or SeaweedFS."""
 
     def put(
         self, key: str, data: bytes, media_type: str, metadata: Mapping[str, str] | None = None
     ) -> None:
-        # Content-MD5 is checked by every server, the SHA-256 by AWS and MinIO.
+        self._put_whole(key, data, media_type, metadata or {}, "")
+
+    def _put_whole(
+        self, key: str, data: bytes, media_type: str, metadata: Mapping[str, str], bucket: str
+    ) -> None:
         sha256 = hashlib.sha256(data).digest()
         params = {
-            "Bucket": self._bucket,
+            "Bucket": bucket or self._bucket,
             "Key": key,
             "Body": data,
             "ContentType": media_type,
-            "ContentMD5": _base64(hashlib.md5(data, usedforsecurity=False).digest()),
-            "ChecksumSHA256": _base64(sha256),
-            "Metadata": {"sha256": sha256.hex(), **(metadata or {})},
+            "ContentMD5": md5(data),
+            "ChecksumSHA256": base64.b64encode(sha256).decode(),  # checked by AWS and MinIO
+            "Metadata": {"sha256": sha256.hex(), **metadata},
         }
-        self._retrying(key, lambda: self._client().put_object(**params))
+        hidden = HIDDEN if bucket else ()
+        self._retrying(key, lambda: self._client().put_object(**params), hidden)
 
     def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> bytes:
         def attempt() -> bytes:
@@ -150,6 +163,41 @@ class S3ObjectStore:
 
         return self._retrying(key, attempt, HIDDEN)
 
+    def put_stream(
+        self,
+        key: str,
+        chunks: Iterable[bytes],
+        media_type: str,
+        metadata: Mapping[str, str] | None = None,
+        bucket: str = "",
+    ) -> tuple[str, int]:
+        digest, size = hashlib.sha256(), 0
+
+        def counted() -> Iterator[bytes]:
+            nonlocal size
+            for part in in_parts(chunks):
+                digest.update(part)
+                size += len(part)
+                yield part
+
+        parts = counted()
+        first, second = next(parts), next(parts, None)
+        if second is None:
+            self._put_whole(key, first, media_type, metadata or {}, bucket)
+        else:
+            every = chain([first, second], parts)
+            self._put_parts(key, every, media_type, metadata or {}, bucket)
+        return digest.hexdigest(), size
+
+    def copy(self, key: str, target_key: str, target_bucket: str = "", bucket: str = "") -> None:
+        params = {
+            "CopySource": {"Bucket": bucket or self._bucket, "Key": key},
+            "Bucket": target_bucket or self._bucket,
+            "Key": target_key,
+        }
+        hidden = HIDDEN if target_bucket or bucket else ()
+        self._retrying(key, lambda: self._client().copy_object(**params), hidden)
+
     def exists(self, key: str) -> bool:
         try:
             self.head(key)
@@ -157,14 +205,15 @@ class S3ObjectStore:
             return False
         return True
 
-    def head(self, key: str) -> ObjectHead:
-        found = self._retrying(
-            key, lambda: self._client().head_object(Bucket=self._bucket, Key=key)
-        )
+    def head(self, key: str, bucket: str = "") -> ObjectHead:
+        params = {"Bucket": bucket or self._bucket, "Key": key}
+        hidden = HIDDEN if bucket else ()
+        found = self._retrying(key, lambda: self._client().head_object(**params), hidden)
         return ObjectHead(
             key,
             found["ContentLength"],
             int(found["LastModified"].timestamp() * 1000),
+            found["ETag"].strip('"'),
             found["ContentType"],
             # Servers differ in the case of the names: they travel as HTTP headers.
             {name.lower(): value for name, value in found["Metadata"].items()},
@@ -193,14 +242,16 @@ class S3ObjectStore:
                 return
             params = {**params, "ContinuationToken": page["NextContinuationToken"]}
 
-    def presigned_get(self, key: str, expires_s: int, filename: str, media_type: str) -> str:
+    def presigned_get(
+        self, key: str, expires_s: int, filename: str, media_type: str, bucket: str = ""
+    ) -> str:
         if not self._clock.seen:  # an address is signed without asking the server
             with contextlib.suppress(StorageUnavailable):
                 self.check()
         return self._client(self._settings.public_endpoint).generate_presigned_url(
             "get_object",
             Params={
-                "Bucket": self._bucket,
+                "Bucket": bucket or self._bucket,
                 "Key": key,
                 "ResponseContentDisposition": disposition(filename),
                 "ResponseContentType": media_type,
@@ -219,53 +270,3 @@ class S3ObjectStore:
 
     def now(self) -> int:
         return self._clock.now()
-
-    def _client(self, endpoint: str | None = None) -> Any:
-        endpoint = endpoint or self._settings.s3_endpoint
-        with self._lock:
-            if endpoint not in self._clients:
-                self._clients[endpoint] = self._connect(endpoint)
-            return self._clients[endpoint]
-
-    def _connect(self, endpoint: str) -> Any:
-        client = boto3.session.Session().client(
-            "s3",
-            endpoint_url=endpoint,
-            region_name=self._settings.s3_region,
-            aws_access_key_id=self._settings.s3_access_key or None,
-            aws_secret_access_key=self._settings.s3_secret_key or None,
-            config=Config(
-                signature_version="s3v4",
-                s3={"addressing_style": "path", "payload_signing_enabled": True},
-                # put() sends its own checksums; those of the client come as trailers, which
-                # not every server reads, and as headers that presigned addresses cannot have.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                retries={"total_max_attempts": 1},
-                connect_timeout=min(5.0, max(1.0, self._retry_s)),
-                read_timeout=min(30.0, max(5.0, self._retry_s)),
-                max_pool_connections=64,
-            ),
-        )
-        # With it the client waits for ever, whatever its timeouts, where a connection ends within
-        # the server's "100 Continue".
-        client.meta.events.unregister("before-call.s3", add_expect_header)
-        self._clock.follow(client)
-        return client
-
-    def _retrying(self, what: str, attempt: Callable[[], T], hidden: tuple[str, ...] = ()) -> T:
-        return retrying(what, partial(self._corrected, attempt), self._retry_s, hidden)
-
-    def _corrected(self, attempt: Callable[[], T]) -> T:
-        """The attempt, made once more where its refusal showed that this clock is wrong."""
-        before = self._clock.offset_s
-        try:
-            return attempt()
-        except ClientError:
-            if self._clock.offset_s == before:
-                raise
-            return attempt()
-
-
-def _base64(digest: bytes) -> str:
-    return base64.b64encode(digest).decode()

@@ -22,6 +22,8 @@ from shared.settings import Settings
 STEP_TASK = "imagemill.step"
 VISIBILITY_TIMEOUT_S = 6 * 3600  # far above any step: redelivery is the ledger's business
 
+LOOK_S = 0.2  # after which a consumer looks at other queues than the empty ones that it asked
+
 log = logs.get(__name__)
 
 
@@ -36,12 +38,14 @@ def broker_app(
     settings: Settings,
     socket_timeout_s: float = 10.0,
     queue_order: str | Callable[[], Any] = "sorted",
+    transport: str | None = None,
 ) -> Celery:
     """A Celery app on BROKER_URL; connects to nothing yet.
 
     `socket_timeout_s`: when a server that accepts but does not answer is given up.
     `queue_order`: in which a consumer takes from its queues, as kombu names it or makes it
     (`kombu.utils.scheduling`).
+    `transport`: in place of kombu's for Redis, one made of it (`module:class`).
     """
     app = Celery("imagemill", broker=settings.broker_url, set_as_current=False)
     app.conf.update(
@@ -60,9 +64,15 @@ def broker_app(
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_connection_timeout=2,
+        broker_transport=transport,
+        # As for the ledger: a server's certificate is verified.
+        broker_use_ssl={"ssl_cert_reqs": "required"}
+        if settings.broker_url.startswith("rediss:")
+        else None,
         broker_transport_options={
             "visibility_timeout": VISIBILITY_TIMEOUT_S,
             "queue_order_strategy": queue_order,  # interactive queues sort before bulk ones
+            "polling_interval": LOOK_S,
             "socket_timeout": socket_timeout_s,
             "socket_connect_timeout": 2,
             "socket_keepalive": True,

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from urllib3.exceptions import HTTPError
 
@@ -31,7 +31,14 @@ TRANSIENT_CODES = {
 
 
 # No answer, or one that broke off or arrived damaged.
-LOST = (BotoConnectionError, HTTPClientError, HTTPError, OSError, StorageCorrupt)
+LOST = (
+    BotoConnectionError,
+    HTTPClientError,
+    HTTPError,
+    IncompleteReadError,
+    OSError,
+    StorageCorrupt,
+)
 
 
 def retrying(

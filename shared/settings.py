@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     s3_endpoint: str = "http://127.0.0.1:8333"
     s3_public_endpoint: str = ""  # the address clients use; s3_endpoint when empty
     s3_input_prefixes: Words = ()
+    s3_output_prefixes: Words = ()  # where batches may put their pictures
     s3_bucket: str = "imagemill"
     s3_access_key: str = ""
     s3_secret_key: str = ""
@@ -41,6 +42,7 @@ class Settings(BaseSettings):
     memory_gb: float = Field(default=0, ge=0)  # of a worker's models; 0: by its device
     auth: Literal["off"] = "off"
     max_upload_mb: int = Field(default=64, ge=1)
+    max_batch_mb: int = Field(default=20_480, ge=1)  # of an upload with the purpose `batch`
     max_pixels: int = Field(default=100_000_000, ge=1)
     dataset_gb: float = Field(default=20, gt=0)  # of pictures for training below an S3 prefix
     url_inputs: Literal["off"] = "off"

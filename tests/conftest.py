@@ -6,13 +6,21 @@ the reaper. Each is started once for the whole run, when the first test asks for
 with `store` and `wait_for_object(key)` added.
 """
 
+import os
 import time
+from pathlib import Path
 
 import pytest
 
 from deploy.handle import StackHandle
 from shared.errors import NotFound
 from shared.object_store import S3ObjectStore
+
+# Before torch is imported: on a busy machine two threads of a tiny model wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+FAULTS = Path(__file__).parent / "faults"
 
 
 class TestedStack(StackHandle):
@@ -46,6 +54,26 @@ def stack(tmp_path_factory):
     env = {"IMAGEMILL_LEASE_S": "6", "IMAGEMILL_SAVEPOINT_S": "0.5"}
     with TestedStack(tmp_path_factory.mktemp("stack"), env=env) as handle:
         yield handle
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
+def pytest_collection_modifyitems(items):
+    """For runs in several processes (pytest-xdist, `--dist loadgroup`): the tests of a file stay
+    together, as do all of the fault table and all that share the stack; these take longest."""
+
+    def group(item):
+        if FAULTS in item.path.parents:
+            return "faults"
+        return "stack" if "stack" in item.fixturenames else str(item.path)
+
+    items.sort(key=lambda item: ("faults", "stack", group(item)).index(group(item)))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+
+
+def pytest_make_parametrize_id(val, argname):
+    """Archives hold the time at which they were made: all processes must name a test alike."""
+    return argname if isinstance(val, bytes) else None
 
 
 @pytest.hookimpl(wrapper=True)

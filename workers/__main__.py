@@ -1,6 +1,7 @@
 """`python -m workers`: run a worker, or fetch models, or take in a file of one.
 
 python -m workers --family diffuser --device cuda:0 --models sd15,sdxl
+python -m workers --family panorama_trainer --device cuda:1,cuda:2
 python -m workers models pull sd15
 python -m workers models pull --profile standard
 python -m workers models import vgg16-397923af.pth --as vgg16
@@ -16,8 +17,11 @@ from shared.settings import Settings, load_settings
 
 
 def device(text: str) -> str:
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not cpu, cuda or cuda:N")
+    if not re.fullmatch(r"cpu(,cpu)*|cuda(:\d+)?|cuda:\d+(,cuda:\d+)+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not cpu, cuda, cuda:N or cuda:N,cuda:M")
+    gpus = [each for each in text.split(",") if each != "cpu"]
+    if len(set(gpus)) < len(gpus):
+        raise argparse.ArgumentTypeError(f"{text!r} names a device twice")
     return text
 
 
@@ -28,7 +32,12 @@ def names(text: str) -> list[str]:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m workers", description="Run one worker.")
     top.add_argument("--family", help="the model family that it hosts")
-    top.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:N")
+    top.add_argument(
+        "--device",
+        type=device,
+        default="cpu",
+        help="cpu, cuda, cuda:N; of a trainer also several: cuda:0,cuda:1",
+    )
     top.add_argument(
         "--models", type=names, default=[], help="names or checkpoint folders (default: profile)"
     )

@@ -1,5 +1,6 @@
 """A worker: Celery's consumer threads, one batcher, one model process on one device."""
 
+import gc
 import logging
 import os
 import signal
@@ -30,6 +31,7 @@ from shared.reaper import Reaper, wait_for_servers
 from shared.settings import Settings
 from workers.batcher import MicroBatcher
 from workers.heartbeat import Heartbeat
+from workers.item_pool import ItemPool
 from workers.leases import LeaseKeeper
 from workers.model_files import checkpoint, resolve_model
 from workers.model_process import ModelProcess
@@ -87,7 +89,12 @@ class Worker:
         self._queues = sorted(self._queues_of(self._revisions))
         self._slots = max(in_flight(model) for model, _ in served)
         self._ledger = Ledger.connect(settings)
-        self._app = broker_app(settings, queue_order=partial(HeldFirst, self._preferred))
+        self._items = ItemPool(self._slots)
+        self._batch_class = max(model.batch_class.interactive for model, _ in served)
+        order = partial(HeldFirst, self._preferred, lambda: self._items.full, self._busy)
+        self._app = broker_app(
+            settings, queue_order=order, transport="workers.broker_line:Transport"
+        )
         self._heartbeat: Heartbeat | None = None
         self._stopping = threading.Event()
 
@@ -123,11 +130,15 @@ class Worker:
         watchdog = Watchdog(
             self._settings.watchdog_s,
             self._work_waits,
-            lambda: self._keeper.held < self._slots and not self._stopping.is_set(),
+            self._has_room,
             lambda: shutdown.at_once(EXIT_STATUS),
         )
 
         def ready(**_: Any) -> None:
+            # What is there now stays until the end. Otherwise the collector stops every thread
+            # for a few tenths of a second again and again, while the model waits for its samples.
+            gc.collect()
+            gc.freeze()
             self._heartbeat = Heartbeat(self._ledger, self._describe)
             log.info("ready", worker=self._name, device=self._device, models=self._revisions)
 
@@ -167,14 +178,17 @@ class Worker:
             except LedgerUnavailable as error:
                 log.warning("admission left to the reaper", queue=queue, error=error.message)
 
+        store = S3ObjectStore(self._settings, STORE_RETRY_S)
+        store.connect()  # before `ready`
         runner = StepRunner(
             self._name,
             self._settings,
             self._ledger,
-            S3ObjectStore(self._settings, STORE_RETRY_S),
+            store,
             self._batcher,
             self._keeper,
             let_in,
+            self._items,
             self._stopping,
         )
 
@@ -199,8 +213,20 @@ class Worker:
     def _sweep(self) -> None:
         """Take a part in what keeps the service going, so that no process is the only one."""
         store = S3ObjectStore(self._settings, retry_s=S3_RETRY_S)
+        store.connect()
         Reaper(self._app, self._ledger, self._settings).start(self._stopping)
         Collector(self._ledger, store, self._settings).start(self._stopping)
+
+    def _busy(self) -> bool:
+        """Whether it has a batch of single jobs: the next one is better off elsewhere."""
+        # Counted as they arrive: with the leases it would have asked for the next one by then.
+        singles = len(celery_state.reserved_requests) - self._items.chunks
+        return singles >= self._batch_class
+
+    def _has_room(self) -> bool:
+        """Whether it takes whatever waits: with chunks enough it leaves the bulk queues alone."""
+        free = self._keeper.held < self._slots and not self._items.full
+        return free and not self._stopping.is_set()
 
     def _work_waits(self) -> bool:
         """Whether a message lies in one of this worker's queues. Raises BrokerUnavailable."""

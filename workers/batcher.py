@@ -11,6 +11,8 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from shared import logs
@@ -24,7 +26,7 @@ from shared.errors import (
     StepInterrupted,
 )
 from workers.model_events import Report
-from workers.model_process import ModelNotReady, ModelProcess, Prediction
+from workers.model_process import ModelNotReady, ModelProcess, NotBegun, Prediction
 from workers.predictor import Batch
 from workers.queue_order import SWITCH_S
 from workers.savepoints import Savepoints
@@ -33,9 +35,19 @@ from workers.tickets import StepResult, Ticket, TicketSample
 log = logs.get(__name__)
 
 TICK_S = 0.1  # how often deadlines are looked at
+LOOK_AHEAD_S = 0.02  # how often, while a batch runs, for the one after it
 LINGER_S = {True: 0.02, False: 0.1}  # interactive or not: the wait for company in a batch
 PATIENCE_S = 10.0  # for a model to stop at its next step, before its process is killed
 LOAD_LIMIT_S = 1800.0  # for a model to load, which nothing interrupts, before the same
+
+
+@dataclass
+class _Ordered:
+    """A batch that the model process has been told to run."""
+
+    group: list[TicketSample]
+    future: "Future[Prediction]"
+    withdrawn: bool = False  # as far as it has not begun
 
 
 class MicroBatcher:
@@ -58,7 +70,8 @@ class MicroBatcher:
         self._changed = threading.Condition(threading.RLock())
         self._tickets: set[Ticket] = set()  # without a result
         self._waiting: list[TicketSample] = []
-        self._running: list[TicketSample] = []
+        self._running: _Ordered | None = None
+        self._ahead: _Ordered | None = None  # follows it at once; its samples wait until then
         self._closed = False
         self._thread = threading.Thread(target=self._dispatch, name="batcher", daemon=True)
         self._thread.start()
@@ -110,6 +123,8 @@ class MicroBatcher:
                 raise StepInterrupted("the worker is shutting down")
             self._tickets.add(ticket)
             self._waiting += ticket.samples
+            if self._ahead and ticket.samples[0].rank < self._ahead.group[0].rank:
+                self._withdraw(self._ahead)
             self._changed.notify_all()
         return ticket
 
@@ -147,21 +162,21 @@ class MicroBatcher:
             with self._changed:
                 if self._closed and not self._tickets:
                     return
-                first = self._first() if ready else None
-                held = first is not None and first.ticket.model in self._process.held
-                group = self._group(first) if first and held else []
-                self._running = group
-            if first and not held:
-                self._hold(first.ticket.model)
-            elif group:
+                group = self._take() if ready else []
+                first = self._first() if ready and not group else None
+                missing = first is not None and first.ticket.model not in self._process.held
+                if ready and not group and not missing:
+                    self._changed.wait(max(0.0, self._linger_s(first)) if first else TICK_S)
+            if group:
                 self._run(group)
+            elif first and missing:
+                self._hold(first.ticket.model)
 
     def _first(self) -> TicketSample | None:
         """The sample whose turn it is: the oldest of the most urgent, or the oldest of those
         whose model is in memory. They go first for `switch_s`, counted from when the other one
         came or, where models take turns, from when theirs was loaded."""
         if not self._waiting:
-            self._changed.wait(TICK_S)
             return None
         first = min(self._waiting, key=lambda sample: sample.rank)
         held = self._process.held
@@ -190,31 +205,65 @@ class MicroBatcher:
             future.result()
         except ModelNotReady:  # it died while idle
             return
-            self._died_loading = ""
         except ModelProcessDied as error:
             if self._died_loading == model:
                 self._fail_model(model, error)
             self._died_loading = model
         except ImagemillError as error:
             self._fail_model(model, error)
+        else:
+            self._died_loading = ""
         self._switched_at = time.monotonic()
 
-    def _group(self, first: TicketSample) -> list[TicketSample]:
-        """The batch of a sample, taken from those waiting; empty: look again."""
+    def _next(self) -> list[TicketSample]:
+        """The batch that may begin now; empty where company is waited for, or a model is to be
+        loaded."""
+        first = self._first()
+        if first is None or first.ticket.model not in self._process.held:
+            return []
         same = [sample for sample in self._waiting if sample.key == first.key]
         group = sorted(same, key=lambda sample: sample.rank)[: first.size]
-        linger = first.since + LINGER_S[first.ticket.interactive] - time.monotonic()
-        if linger > 0 and len(group) < first.size and first.apart is None:
-            self._changed.wait(linger)
+        if len(group) < first.size and first.apart is None and self._linger_s(first) > 0:
             return []
-        for sample in group:
-            self._waiting.remove(sample)
-            sample.ticket.begin()
         return group
 
+    def _take(self) -> list[TicketSample]:
+        """The same, which waits no longer."""
+        group = self._next()
+        self._take_up(group)
+        return group
+
+    def _take_up(self, group: list[TicketSample]) -> None:
+        for sample in group:
+            if sample in self._waiting:  # else nobody wants it any more
+                self._waiting.remove(sample)
+                sample.ticket.begin()
+
+    def _linger_s(self, first: TicketSample) -> float:
+        return first.since + LINGER_S[first.ticket.interactive] - time.monotonic()
+
     def _run(self, group: list[TicketSample]) -> None:
-        ticket = group[0].ticket
-        batch = Batch(ticket.model, ticket.params, group[0].size, [each.handed for each in group])
+        """Run a batch, and what may follow it at once."""
+        running = self._begin(group)
+        while running:
+            running = self._end(running)
+            self._expire()
+        with self._changed:
+            self._running = None
+            self._changed.notify_all()
+
+    def _begin(self, group: list[TicketSample]) -> _Ordered | None:
+        try:
+            self._running = self._order(group)
+            return self._running
+        except ModelNotReady:  # it died while idle
+            self._again(group)
+        except Exception as error:
+            self._unexpected(group, error)
+        return None
+
+    def _order(self, group: list[TicketSample]) -> _Ordered:
+        """Raises ModelNotReady, and what cannot be pickled."""
 
         def hear(report: Report) -> None:
             with self._changed:
@@ -222,50 +271,96 @@ class MicroBatcher:
                     if sample.ticket in self._tickets:
                         sample.hear(report, place)
 
+        return _Ordered(group, self._process.submit(batch_of(group), hear))
+
+    def _end(self, running: _Ordered) -> _Ordered | None:
+        """Wait for a batch; → the one after it. What was not ordered ahead is ordered before the
+        results of this one are given out: the model does not wait for those who take them."""
+        group = running.group
+        self._watch(running)
+        following = self._follow()
         try:
-            future = self._process.submit(batch, hear)
-            self._watch(future, group)
-            self._finish(group, future.result())
-        except ModelNotReady:  # it died while idle
+            prediction = running.future.result()
+            if (count := len(prediction.results)) != len(group):
+                raise PredictionFailed(f"the model gave {count} results for {len(group)} samples")
+        except NotBegun:
             self._again(group)
         except ModelProcessDied as error:
             self._isolate(group, error, final=group[0].apart is not None)
         except OutOfMemory as error:
             lone = group[0].apart is group[0]
-            self._isolate(group, error, final=lone and batch.size == 1, size=1)
+            self._isolate(group, error, final=lone and group[0].size == 1, size=1)
         except ImagemillError as error:
             self._isolate(group, error, final=len(group) == 1)
         except Exception as error:
-            log.exception("a batch failed", model=batch.model)
-            self._fail([each.ticket for each in group], PredictionFailed(repr(error)))
-        finally:
-            with self._changed:
-                self._running = []
-                self._changed.notify_all()
+            self._unexpected(group, error)
+        else:
+            if not following:
+                with self._changed:
+                    taken = self._take()
+                following = self._begin(taken) if taken else None
+            self._finish(group, prediction)
+        return following
 
-    def _watch(self, future: "Future[Prediction]", group: list[TicketSample]) -> None:
+    def _follow(self) -> _Ordered | None:
+        """The batch that was ordered ahead: the model is at it, or answers that it is not."""
+        with self._changed:
+            self._running, self._ahead = self._ahead, None
+            if self._running:
+                self._take_up(self._running.group)
+            return self._running
+
+    def _unexpected(self, group: list[TicketSample], error: Exception) -> None:
+        log.error("a batch failed", model=group[0].ticket.model, exc_info=error)
+        self._fail([each.ticket for each in group], PredictionFailed(repr(error)))
+
+    def _watch(self, running: _Ordered) -> None:
         """Wait for the batch; stop it when nobody wants it, kill it when it does not stop."""
         unwanted_since = None
-        while not wait([future], TICK_S).done:
+        while not running.future.done():
+            self._look_ahead()
+            settled = self._ahead and not self._ahead.withdrawn
+            if wait([running.future], TICK_S if settled else LOOK_AHEAD_S).done:
+                return
             self._expire()
-            if any(sample.ticket in self._tickets for sample in group):
+            if any(sample.ticket in self._tickets for sample in running.group):
                 continue
             now = time.monotonic()
             if unwanted_since is None:
                 unwanted_since = now
-                self._process.cancel()  # again: the first may have come before the batch
+                # Again: the first may have come before the batch.
+                self._process.cancel(running.future)
             if now - unwanted_since >= self._patience_s:
                 log.warning("the model does not stop: its process is killed")
                 self._process.kill()
                 unwanted_since = now
 
+    def _look_ahead(self) -> None:
+        """Order the full batch that would be next if it were now, or withdraw the one that would
+        not be any more. One that may end its process is not ordered ahead."""
+        with self._changed:
+            group = self._next()
+            if self._ahead and self._ahead.group != group:
+                self._withdraw(self._ahead)
+            if self._ahead and not_begun(self._ahead.future):
+                self._ahead = None
+            if self._ahead or not group or len(group) < group[0].size or group[0].apart:
+                return
+        with suppress(Exception):  # which comes again, and is told, when its turn has come
+            ahead = self._order(group)
+            with self._changed:
+                self._ahead = ahead
+                if self._next() != group:  # something has come meanwhile
+                    self._withdraw(ahead)
+
+    def _withdraw(self, ahead: _Ordered) -> None:
+        if not ahead.withdrawn:
+            ahead.withdrawn = True
+            self._process.withdraw(ahead.future)
+
     def _finish(self, group: list[TicketSample], prediction: Prediction) -> None:
         with self._changed:
             wanted = [sample for sample in group if sample.ticket in self._tickets]
-            if wanted and len(prediction.results) != len(group):
-                raise PredictionFailed(
-                    f"the model gave {len(prediction.results)} results for {len(group)} samples"
-                )
             for ticket in {sample.ticket for sample in wanted}:
                 ticket.run_ms += prediction.run_ms
             for sample in wanted:
@@ -284,6 +379,7 @@ class MicroBatcher:
                     ticket.future.set_result(
                         StepResult(ticket.results, revision, ticket.batch_class, ticket.run_ms)
                     )
+            self._changed.notify_all()
 
     def _isolate(
         self, group: list[TicketSample], error: ImagemillError, final: bool, size: int | None = None
@@ -328,9 +424,20 @@ class MicroBatcher:
                 return
             self._tickets -= failed
             self._waiting = [each for each in self._waiting if each.ticket not in failed]
-            unwanted = all(sample.ticket not in self._tickets for sample in self._running)
-            if self._running and unwanted:
-                self._process.cancel()
+            running = self._running
+            if running and all(sample.ticket not in self._tickets for sample in running.group):
+                self._process.cancel(running.future)
             for ticket in failed:
                 ticket.future.set_exception(error)
             self._changed.notify_all()
+
+
+def batch_of(group: Sequence[TicketSample]) -> Batch:
+    """What the model is given."""
+    ticket = group[0].ticket
+    return Batch(ticket.model, ticket.params, group[0].size, [each.handed for each in group])
+
+
+def not_begun(future: "Future[Prediction]") -> bool:
+    """Whether it was answered that the batch has not begun, and will not."""
+    return future.done() and isinstance(future.exception(), NotBegun)

@@ -1,4 +1,5 @@
-"""What a worker and its model process say to each other, pickled over one two-way pipe.
+"""What a worker and its model process say to each other, pickled over one two-way pipe; the samples
+of batches have another one (`sample_pipe`).
 
 The pipe's end is the order to stop: whichever side loses the other ends its part.
 """
@@ -39,7 +40,8 @@ class Hold:
 
 @dataclass(frozen=True)
 class Predict:
-    """Run a batch; `number` names it in every answer."""
+    """Run a batch, after those that were ordered before it. Its samples come by the pipe for
+    samples; `number` names it there and in every answer."""
 
     number: int
     batch: Batch
@@ -52,6 +54,13 @@ class Predict:
 @dataclass(frozen=True)
 class Cancel:
     """Nobody wants the results of this batch any more: stop at the model's next step."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Withdraw:
+    """Do not begin this batch. Answered by Withdrawn, or, where it has begun, as if never said."""
 
     number: int
 
@@ -122,5 +131,12 @@ class Failed:
     ending: bool = False
 
 
+@dataclass(frozen=True)
+class Withdrawn:
+    """The batch has not begun, and will not."""
+
+    number: int
+
+
 Report = Progress | Preview | Saved  # of a running batch
-FromModel = Held | LoadFailed | Report | Done | Failed
+FromModel = Held | LoadFailed | Report | Done | Failed | Withdrawn

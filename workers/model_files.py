@@ -1,5 +1,6 @@
 """What a worker loads: a model of the registry, or a folder, as a checkpoint."""
 
+import contextlib
 import importlib.metadata
 from pathlib import Path
 
@@ -41,12 +42,19 @@ def checkpoint(model: Model, models_dir: Path, registry: Registry | None = None)
         parts=tuple(folders[1:]),
         settings=model.settings,
         adapters=adapters(registry, model, models_dir, lock) if registry else {},
-        networks={
-            network.base or network.name: folder(network, models_dir, lock)
-            for network in model.made_of
-        },
+        networks=_networks(model, models_dir, lock),
         memory_gb=model.memory_gb,
     )
+
+
+def _networks(model: Model, models_dir: Path, lock: Lock) -> dict[str, Path]:
+    """The folders of a model's networks, and of the optional ones that are on this machine, by
+    their architecture."""
+    found = {each.base or each.name: folder(each, models_dir, lock) for each in model.made_of}
+    for each in model.may_use:
+        with contextlib.suppress(ModelNotAvailable):
+            found[each.base or each.name] = folder(each, models_dir, lock)
+    return found
 
 
 def adapters(registry: Registry, model: Model, models_dir: Path, lock: Lock) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""The model process: `python -m workers.model_main FAMILY DEVICE FD PARENT`.
+"""The model process: `python -m workers.model_main FAMILY DEVICE FD SAMPLES_FD PARENT`.
 
 It holds one family's models on one device, loads them on demand, and runs one batch at a time.
 It knows nothing of queues, storage or jobs. `ModelProcess` starts it, with CUDA_VISIBLE_DEVICES
@@ -8,12 +8,14 @@ in its environment; `FAMILY` and `DEVICE` are there to be read in a list of proc
 import ctypes
 import io
 import os
-import queue
 import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -35,9 +37,12 @@ from workers.model_events import (
     Preview,
     Progress,
     Saved,
+    Withdraw,
+    Withdrawn,
 )
 from workers.predictor import Metrics, Predictor, Result, load_predictor
 from workers.resources import exhaustion, prefer_as_victim
+from workers.sample_pipe import SampleReceiver
 
 log = logs.get(__name__)
 
@@ -81,13 +86,43 @@ class BatchMonitor:
         self._main.send(Saved(self._number, place, files))
 
 
+class Orders:
+    """What is to be done, one after the other; what has not begun may be withdrawn."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Hold | Predict] = deque()
+        self._changed = threading.Condition()
+
+    def put(self, order: Hold | Predict) -> None:
+        with self._changed:
+            self._waiting.append(order)
+            self._changed.notify()
+
+    def get(self) -> Hold | Predict:
+        """Begin the next one, once it is there."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting)
+            return self._waiting.popleft()
+
+    def withdraw(self, number: int) -> bool:
+        """False where it has begun."""
+        with self._changed:
+            kept = [order for order in self._waiting if order.number != number]
+            found = len(kept) < len(self._waiting)
+            self._waiting = deque(kept)
+            return found
+
+
 class ModelMain:
     """The process's main loop, and a thread that listens while a batch runs."""
 
-    def __init__(self, connection: "Connection") -> None:
+    def __init__(self, connection: Connection, samples: Connection) -> None:
+        """The pipes for orders and answers, and for samples."""
         self.canceled: set[int] = set()
         self._connection = connection
-        self._orders: queue.SimpleQueue[Hold | Predict] = queue.SimpleQueue()
+        self._samples = SampleReceiver(samples, partial(os._exit, 0))
+        self._orders = Orders()
+        self._sending = threading.Lock()
 
     def run(self) -> None:
         load: Load = self._connection.recv()
@@ -95,7 +130,7 @@ class ModelMain:
         threading.Thread(target=self._listen, name="listen", daemon=True).start()
         try:
             predictor = load_predictor(load.family, load.device)
-            budget = budget_bytes(load.device, load.memory_gb)
+            budget = budget_bytes(predictor.device, load.memory_gb)
             models = HeldModels(
                 predictor, load.checkpoints, budget, lambda held: self.send(Held(held))
             )
@@ -105,10 +140,16 @@ class ModelMain:
             self.send(LoadFailed(load_error(error)))
             return
         while True:
-            self._serve(predictor, models, self._orders.get())
+            self._serve(predictor, models, self._complete(self._orders.get()))
 
     def send(self, event: FromModel) -> None:
-        self._connection.send(event)
+        with self._sending:
+            self._connection.send(event)
+
+    def _complete(self, order: Hold | Predict) -> Hold | Predict:
+        if isinstance(order, Hold):
+            return order
+        return replace(order, batch=replace(order.batch, samples=self._samples.take(order.number)))
 
     def _serve(self, predictor: Predictor, models: HeldModels, order: Hold | Predict) -> None:
         failure = self._attempt(predictor, models, order)
@@ -125,7 +166,7 @@ class ModelMain:
         if lost:
             log.error("the device is lost", device=predictor.device)
             os._exit(1)
-        self.canceled.clear()
+        self.canceled = {number for number in self.canceled if number > order.number}
 
     def _attempt(
         self, predictor: Predictor, models: HeldModels, order: Hold | Predict
@@ -157,6 +198,9 @@ class ModelMain:
                 order = self._connection.recv()
                 if isinstance(order, Cancel):
                     self.canceled.add(order.number)
+                elif isinstance(order, Withdraw):
+                    if self._orders.withdraw(order.number):
+                        self.send(Withdrawn(order.number))
                 else:
                     self._orders.put(order)
         except (EOFError, OSError):
@@ -212,11 +256,11 @@ def end_with(parent: int) -> None:
 
 
 def main() -> None:
-    fd, parent = (int(argument) for argument in sys.argv[3:5])
+    fd, samples_fd, parent = (int(argument) for argument in sys.argv[3:6])
     end_with(parent)
     prefer_as_victim()
     logs.configure()
-    ModelMain(Connection(fd)).run()
+    ModelMain(Connection(fd), Connection(samples_fd)).run()
 
 
 if __name__ == "__main__":

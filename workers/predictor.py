@@ -9,11 +9,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from PIL import Image
 
-from shared.errors import ImagemillError
+from shared.errors import ImagemillError, ModelNotAvailable
 
 Metrics = Mapping[str, float]  # the numbers of a running sample, such as its losses
 Result = dict[str, Any] | ImagemillError  # of a sample
@@ -135,7 +135,9 @@ class Unwatched(StepMonitor):
 
 
 class Predictor(ABC):
-    """One model family on one device."""
+    """One model family on one device, or on several that work on one batch together."""
+
+    several_devices: ClassVar[bool] = False  # whether it can: they come separated by commas
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -161,10 +163,13 @@ class Predictor(ABC):
 def load_predictor(family: str, device: str) -> Predictor:
     """The predictor of a family, found by its file, or a class given as `module:class`.
 
-    Imports what the family needs, torch as a rule.
+    Imports what the family needs, torch as a rule. Raises ModelNotAvailable where the devices are
+    several and it takes one.
     """
     module, _, name = family.partition(":")
     if not name:
         module, name = f"workers.families.{family}", "PREDICTOR"
-    predictor: Predictor = getattr(importlib.import_module(module), name)(device)
-    return predictor
+    kind: type[Predictor] = getattr(importlib.import_module(module), name)
+    if "," in device and not kind.several_devices:
+        raise ModelNotAvailable(f"{family} runs on one device, not on {device} together")
+    return kind(device)

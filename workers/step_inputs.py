@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from shared.archives import members
+from shared.contents import Contents
 from shared.contracts import (
     DatasetInput,
     ImageInput,
@@ -25,6 +26,7 @@ from shared.errors import InvalidRequest
 from shared.images import decode
 from shared.ledger import Ledger
 from shared.object_store import ObjectStore
+from shared.references import Reference
 from shared.settings import Settings
 from workers.scratch import Scratch
 
@@ -36,7 +38,7 @@ _DECODING = BoundedSemaphore(2)
 
 
 class StepInputs:
-    """Of one execution of a step; its folders are there until the end of the `with` block.
+    """Of one request in one execution of a step; its folders are there until `close`.
 
     `patiently` makes a call of the store, again while that is away; it raises where the step
     must stop.
@@ -50,17 +52,15 @@ class StepInputs:
         patiently: Callable[[Callable[[], Any]], Any],
     ) -> None:
         self._settings = settings
-        self._ledger = ledger
         self._store = store
         self._patiently = patiently
+        self._contents = Contents(ledger, store, settings.max_upload_mb, patiently)
         self._pictures: dict[ImageInput, Image.Image] = {}
         self._scratch: Scratch | None = None
         self._numbers = itertools.count()
 
-    def __enter__(self) -> "StepInputs":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Remove the folders."""
         if self._scratch:
             self._scratch.close()
 
@@ -68,7 +68,8 @@ class StepInputs:
         """The samples' data as the model sees it; of a step with a trained model also its
         `weights`.
 
-        Raises InvalidImage, InvalidArchive, InvalidRequest, NotFound, StorageCorrupt, OSError.
+        Raises InvalidImage, InvalidArchive, InvalidRequest, NotFound, TooLarge, StorageCorrupt,
+        OSError.
         """
         chosen = step.params.get("weights")
         weights = {"weights": WeightsInput.of(chosen)} if chosen else {}
@@ -92,17 +93,12 @@ class StepInputs:
     def _picture(self, wanted: ImageInput) -> Image.Image:
         """The picture, decoded and resized, once for all samples."""
         if wanted not in self._pictures:
-            data = self._upload(wanted.file_id)
+            data = self._contents.of(Reference.parse(wanted.reference))
             with _DECODING:
                 self._pictures[wanted] = decode(
                     data, self._settings.max_pixels, wanted.size, wanted.longest, wanted.alpha
                 )
         return self._pictures[wanted]
-
-    def _upload(self, file_id: str) -> bytes:
-        key, digest, size = self._ledger.file_key(file_id)
-        data: bytes = self._patiently(partial(self._store.get, key, sha256=digest, size=size))
-        return data
 
     def _dataset(self, reference: str) -> Path:
         """A folder with the files of an archive, or of those below a prefix, in their order.
@@ -113,7 +109,8 @@ class StepInputs:
         if reference.startswith("s3://"):
             self._fetch_prefix(reference, folder)
             return folder
-        for number, (_, content) in enumerate(members(self._upload(reference))):
+        archive = Reference(file_id=reference)
+        for number, (_, content) in enumerate(members(self._contents.of(archive))):
             (folder / f"{number:06}").write_bytes(content)
         return folder
 

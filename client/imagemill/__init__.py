@@ -7,9 +7,11 @@ with Client() as client:
     client.download(client.wait(job), "out")
 """
 
+from imagemill.batch_records import Batch, BatchCounts, BatchLine, BatchPage, BatchProblem
 from imagemill.client import Client
 from imagemill.errors import (
     ApiError,
+    BatchFailed,
     ImagemillError,
     IntegrityError,
     InvalidInput,
@@ -34,6 +36,12 @@ from imagemill.version import __version__
 __all__ = [
     "ApiError",
     "Artifact",
+    "Batch",
+    "BatchCounts",
+    "BatchFailed",
+    "BatchLine",
+    "BatchPage",
+    "BatchProblem",
     "Client",
     "File",
     "ImagemillError",

@@ -1,29 +1,19 @@
 """The client of one service."""
 
-import hashlib
 import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from io import BufferedRandom
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self, TypeVar
-from uuid import uuid4
 
-from imagemill.errors import (
-    ApiError,
-    ImagemillError,
-    IntegrityError,
-    JobFailed,
-    ServiceUnavailable,
-    WaitTimeout,
-)
+from imagemill.batches import Batches
+from imagemill.errors import ApiError, JobFailed, ServiceUnavailable
 from imagemill.records import Artifact, Job, Model, Record, Worker
 from imagemill.resources import Files, Jobs, job_path, segment
+from imagemill.saving import replacing, safe_name, save
 from imagemill.transport import Transport
+from imagemill.waiting import until_done
 
 DEFAULT_URL = "http://127.0.0.1:8080"
-FIRST_POLL, LONGEST_POLL = 0.1, 1.0  # s between two looks at a job
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -49,6 +39,7 @@ class Client:
         self._transport = Transport(self.url, key or None, timeout, retries)
         self.jobs = Jobs(self._transport)
         self.files = Files(self._transport)
+        self.batches = Batches(self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -71,31 +62,17 @@ class Client:
         `on_progress` is called with the job at first and whenever its state has changed.
         Raises JobFailed where it ended otherwise, and WaitTimeout after `timeout` seconds.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pause, seen = FIRST_POLL, None
-        while True:
-            now = self.jobs.get(job)
-            if on_progress and now.raw != seen:
-                on_progress(now)
-                seen = now.raw
-            if now.succeeded:
-                return now
-            if now.done:
-                raise JobFailed(now)
-            if deadline is not None:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise WaitTimeout(now, timeout or 0.0)
-                pause = min(pause, left)
-            time.sleep(pause)
-            pause = min(pause * 1.5, LONGEST_POLL)
+        ended = until_done(lambda: self.jobs.get(job), on_progress, timeout)
+        if not ended.succeeded:
+            raise JobFailed(ended)
+        return ended
 
     def download(self, job: Job | str, folder: str | Path) -> list[Path]:
         """Saves the files that the job has made so far, and returns where they lie.
 
-        The folder is made where it is missing; a file of the same name is replaced, and only
-        by a complete one. Raises IntegrityError where the bytes are not those that the job
-        recorded.
+        The folder is made where it is missing; a file of the same name is kept if it is the same,
+        or replaced, and only by a complete one. Raises IntegrityError where the bytes are not those
+        that the job recorded.
         """
         job = self.jobs.get(job) if isinstance(job, str) else job
         folder = Path(folder)
@@ -103,18 +80,9 @@ class Client:
         return [self._save(job, artifact, folder) for artifact in job.artifacts]
 
     def _save(self, job: Job, artifact: Artifact, folder: Path) -> Path:
-        if not artifact.name.strip(".") or set(artifact.name) & set("/\\\0"):
-            raise ImagemillError(f"{job.id} has a file of the unsafe name {artifact.name!r}")
-        path = folder / artifact.name
-        with replacing(path) as file:
-            self._transport.fetch(f"{job_path(job)}/artifacts/{segment(artifact.name)}", file)
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != artifact.sha256:
-                raise IntegrityError(
-                    f"{artifact.name} of {job.id} has the SHA-256 {digest}, "
-                    f"not the recorded {artifact.sha256}"
-                )
+        path = folder / safe_name(artifact.name, job.id)
+        address = f"{job_path(job)}/artifacts/{segment(artifact.name)}"
+        save(self._transport, address, path, artifact.sha256, f"{artifact.name} of {job.id}")
         return path
 
     def preview(self, job: Job | str, path: str | Path) -> bool:
@@ -144,15 +112,3 @@ class Client:
         if not isinstance(answer, dict) or not isinstance(answer.get("data"), list):
             raise ServiceUnavailable(f"{self.url}{path} does not answer like an imagemill service")
         return [record.of(item) for item in answer["data"]]
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BufferedRandom]:
-    """A new file that takes the place of `path` in the end, unless something was raised."""
-    part = path.parent / f".{uuid4().hex}.part"
-    try:
-        with part.open("w+b") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from imagemill.batch_records import Batch
     from imagemill.records import Job
 
 
@@ -59,10 +60,25 @@ class JobFailed(ImagemillError):
         return f"{self.job.id} {self.job.status}{where}: {error.code}: {error.message}"
 
 
-class WaitTimeout(ImagemillError):
-    """The job had not ended when the time given to `wait` was over; it goes on."""
+class BatchFailed(ImagemillError):
+    """A batch could not begin: its source is of no use. `batch` tells more."""
 
-    def __init__(self, job: "Job", timeout: float) -> None:
+    def __init__(self, batch: "Batch") -> None:
+        super().__init__(batch)
+        self.batch = batch
+
+    def __str__(self) -> str:
+        told = "; ".join(problem.message for problem in self.batch.problems)
+        return f"{self.batch.id} failed: {told or 'its source is of no use'}"
+
+
+class WaitTimeout(ImagemillError):
+    """What was waited for had not ended when the time given to `wait` was over; it goes on.
+
+    `job` is the job, or the batch.
+    """
+
+    def __init__(self, job: "Job | Batch", timeout: float) -> None:
         super().__init__(job, timeout)
         self.job = job
         self.timeout = timeout

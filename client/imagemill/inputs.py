@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +20,7 @@ FILE_FIELDS = {
     "composite": ("source", "mask", "target"),
     "panorama": ("left", "right"),
     "panorama_training": ("dataset",),
+    "panorama_evaluation": ("dataset",),
 }
 REFERENCE = re.compile(r"file_[0-9A-Za-z]+\Z|data:|s3://|https?://")
 
@@ -31,6 +32,12 @@ class Upload:
     field: str
     name: str
     source: Path | bytes
+
+    @property
+    def size(self) -> int:
+        """In bytes. Raises InvalidInput."""
+        with self.open() as file:
+            return file.seek(0, SEEK_END)
 
     def open(self) -> IO[bytes]:
         """Its bytes, from the start. Raises InvalidInput."""

@@ -151,7 +151,8 @@ class JobPage:
 
 @dataclass(frozen=True, kw_only=True)
 class File(Record):
-    """An uploaded file."""
+    """An uploaded file; the times of those for batches, and of what batches made, are seconds
+    since the epoch."""
 
     id: str
     bytes: int = 0
@@ -159,8 +160,10 @@ class File(Record):
     media_type: str = ""
     width: int | None = None
     height: int | None = None
-    created_at: str = ""
-    expires_at: str = ""
+    purpose: str = ""
+    filename: str = ""
+    created_at: str | int = ""
+    expires_at: str | int = ""
 
 
 @dataclass(frozen=True, kw_only=True)

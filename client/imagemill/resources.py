@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +15,8 @@ from imagemill.records import File, Job, JobPage
 from imagemill.transport import Transport
 
 LONGEST_WAIT = 60  # s; what the service accepts in `Prefer: wait`
+MOST_KNOWN = 1000  # digests that the service looks up at once
+SLOWEST_STORE = 8 * 2**20  # bytes/s; an upload is answered once it lies in the storage
 
 
 def segment(value: str) -> str:
@@ -127,25 +129,46 @@ class Files:
         if upload is None:
             raise InvalidInput(f"file: a {type(file).__name__} is no file")
         answer = self._transport.json(
-            "POST", "/v1/files", form={"purpose": purpose}, uploads=[upload]
+            "POST",
+            "/v1/files",
+            form={"purpose": purpose},
+            uploads=[upload],
+            patience=upload.size / SLOWEST_STORE,
         )
         return File.of(answer)
 
+    def known(self, sha256s: Iterable[str], purpose: str = "image") -> dict[str, str]:
+        """The ids, by SHA-256, of those files that need no upload."""
+        asked, known = list(dict.fromkeys(sha256s)), {}
+        for start in range(0, len(asked), MOST_KNOWN):
+            some = asked[start : start + MOST_KNOWN]
+            body = {"purpose": purpose, "sha256": some}
+            answer = self._transport.json("POST", "/v1/files/known", body=body)
+            if not isinstance(answer, dict) or not isinstance(answer.get("known"), dict):
+                raise ServiceUnavailable("the answer does not say which files are known")
+            known.update(answer["known"])
+        return known
+
     def get(self, file_id: str) -> File:
         """What the service knows of a file."""
-        return File.of(self._transport.json("GET", f"/v1/files/{segment(file_id)}"))
+        return File.of(self._transport.json("GET", file_path(file_id)))
 
     def content(self, file_id: str) -> bytes:
         """The bytes of a file."""
         target = BytesIO()
-        self._transport.fetch(f"/v1/files/{segment(file_id)}/content", target)
+        self._transport.fetch(f"{file_path(file_id)}/content", target)
         return target.getvalue()
 
     def delete(self, file_id: str) -> None:
         """Deletes a file; one that a job still needs goes when that job ends."""
-        self._transport.json("DELETE", f"/v1/files/{segment(file_id)}")
+        self._transport.json("DELETE", file_path(file_id))
 
 
 def job_path(job: Job | str) -> str:
     """Where a job is found."""
     return f"/v1/jobs/{segment(job if isinstance(job, str) else job.id)}"
+
+
+def file_path(file_id: str) -> str:
+    """Where a file is found."""
+    return f"/v1/files/{segment(file_id)}"

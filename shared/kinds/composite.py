@@ -88,18 +88,14 @@ class CompositeStage(Stage):
             room = min(min(at, target - at) for at in centre.values())
             size = max(SMALLEST, 2 * room)
         first, last = -(-size // 2), target - size // 2
-        wrong = [
-            {
-                "pointer": f"/input/{name}",
-                "detail": f"a source of {size} pixels centred at {at} reaches out of the target of "
-                f"{target}; permitted is {first} to {last}",
-            }
+        wrong = {
+            f"/input/{name}": f"a source of {size} pixels centred at {at} reaches out of the "
+            f"target of {target}; permitted is {first} to {last}"
             for name, at in centre.items()
             if not first <= at <= last
-        ]
+        }
         if wrong:
-            text = "; ".join(f"{each['pointer']}: {each['detail']}" for each in wrong)
-            raise InvalidRequest(text, wrong)
+            raise InvalidRequest.at_each(wrong)
         return size
 
     def samples(self, step: Step, outputs: Mapping[str, Any]) -> Sequence[Sample]:

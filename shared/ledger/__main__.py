@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
         "verify", help="print where ledger, broker and S3 disagree; changes nothing"
     )
     verify.add_argument("--digests", action="store_true", help="read and hash every object")
-    rebuild = commands.add_parser("rebuild", help="restore jobs and files from S3")
+    rebuild = commands.add_parser("rebuild", help="restore jobs, files and batches from S3")
     rebuild.add_argument("--dry-run", action="store_true", help="only say what would be restored")
     return top
 
@@ -50,7 +50,10 @@ def verify(settings: Settings, digests: bool) -> int:
         print(line, flush=True)
         count += 1
     result = f"{count or 'no'} inconsistencies" if count != 1 else "1 inconsistency"
-    print(f"{verifier.jobs} jobs, {verifier.files} files, {verifier.objects} objects: {result}")
+    print(
+        f"{verifier.jobs} jobs, {verifier.files} files, {verifier.batches} batches, "
+        f"{verifier.objects} objects: {result}"
+    )
     return 1 if count else 0
 
 
@@ -64,7 +67,8 @@ def rebuild(settings: Settings, dry_run: bool) -> int:
         print(f"cannot read {key}")
     print(
         f"{'would restore' if dry_run else 'restored'} {rebuilder.finished} finished jobs, "
-        f"{'queue' if dry_run else 'queued'} {rebuilder.queued} again, {rebuilder.files} files; "
+        f"{'queue' if dry_run else 'queued'} {rebuilder.queued} again, {rebuilder.files} files, "
+        f"{rebuilder.batches} batches; "
         f"{len(rebuilder.unreadable)} could not be read"
     )
     return 1 if rebuilder.unreadable else 0

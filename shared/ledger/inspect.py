@@ -1,4 +1,4 @@
-"""Whether the ledger's indexes agree with the jobs and files that they stand for."""
+"""Whether the ledger's indexes agree with the jobs, files and batches that they stand for."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -7,7 +7,8 @@ from typing import Any
 
 import redis
 
-from shared.contracts import JobStatus
+from shared.contracts import BatchPlace, JobStatus
+from shared.ledger.inspect_batches import batch_errors
 
 PAGE = 500
 JOB_FIELDS = (
@@ -22,6 +23,7 @@ JOB_FIELDS = (
     "files",
     "lease_until",
     "claim",
+    "batch",
 )
 
 
@@ -38,10 +40,12 @@ def index_errors(client: redis.Redis) -> Iterator[str]:
     for pattern in ("waiting:*", "published:*", "jobs:*"):
         for key in server.scan_iter(pattern, count=PAGE):
             yield from _stray_entries(server, key, server.zscan_iter(key, count=PAGE))
-    for key in server.scan_iter("file:*:jobs", count=PAGE):
-        members = server.sscan_iter(key, count=PAGE)
-        yield from _stray_entries(server, key, ((member, 0) for member in members))
+    for pattern in ("file:*:jobs", "batch:*:jobs:*"):
+        for key in server.scan_iter(pattern, count=PAGE):
+            members = server.sscan_iter(key, count=PAGE)
+            yield from _stray_entries(server, key, ((member, 0) for member in members))
     yield from _file_errors(server)
+    yield from batch_errors(server)
     yield from _request_errors(server)
 
 
@@ -73,8 +77,10 @@ def _missing_entries(client: Any) -> Iterator[str]:
 def _stray_entries(client: Any, index: str, entries: Iterable[tuple[str, float]]) -> Iterator[str]:
     """Entries of jobs that are gone or should stand elsewhere. `entries`: (member, score)."""
     for page in _pages(entries):
-        # `expires` holds whole keys, those of files among them; all others hold ids of jobs.
-        members = [member for member, _ in page if not member.startswith("file:")]
+        # `expires` holds whole keys, not only those of jobs; all others hold ids of jobs, but for
+        # those of batches among who needs a file.
+        others = ("file:", "batch:", "batch_")
+        members = [member for member, _ in page if not member.startswith(others)]
         keys = [member if index == "expires" else f"job:{member}" for member in members]
         jobs = _hashes(client, keys, JOB_FIELDS)
         for member, key, job in zip(members, keys, jobs, strict=True):
@@ -85,12 +91,15 @@ def _stray_entries(client: Any, index: str, entries: Iterable[tuple[str, float]]
 def _places(key: str, job: dict[str, str]) -> dict[tuple[str, str], str | None]:
     """(index, member) that a job must have → the score, None where it may be any."""
     job_id, phase, seq = key.removeprefix("job:"), job["phase"], job["seq"]
-    places: dict[tuple[str, str], str | None] = {
-        (f"jobs:{job['tenant']}", job_id): seq,
-        (f"jobs:{job['tenant']}:{job['status']}", job_id): seq,
-    }
+    places: dict[tuple[str, str], str | None] = {}
+    if "batch" in job:
+        place = BatchPlace.model_validate_json(job["batch"])
+        places[f"batch:{place.batch_id}:jobs:{place.opening}", job_id] = None
+    else:
+        places[f"jobs:{job['tenant']}", job_id] = seq
+        places[f"jobs:{job['tenant']}:{job['status']}", job_id] = seq
     if phase == "ended":
-        return {**places, ("expires", key): job["expires_at"]}
+        return places if "batch" in job else {**places, ("expires", key): job["expires_at"]}
     places["due", job_id] = None
     queue = json.loads(job["queues"])[int(job["step"])]
     if phase == "waiting":
@@ -125,19 +134,20 @@ def _file_errors(client: Any) -> Iterator[str]:
 
 
 def _request_errors(client: Any) -> Iterator[str]:
-    """Idempotency-Keys that stand for a job which is gone or had another."""
+    """Idempotency-Keys that stand for a job or batch which is gone or had another."""
     for keys in _pages(client.scan_iter("idempotency:*", count=PAGE)):
         requests = _hashes(client, keys, ("job",))
         ids = [request.get("job", "") for request in requests]
-        jobs = _hashes(client, [f"job:{i}" for i in ids], ("tenant", "idempotency", "erase"))
-        for key, job_id, job in zip(keys, ids, jobs, strict=True):
-            own = job and f"idempotency:{job['tenant']}:{job['idempotency']}"
-            if job_id and (own != key or "erase" in job):
-                yield f"{key}: {job_id} is there without reason"
+        records = [f"{'batch' if i.startswith('batch_') else 'job'}:{i}" for i in ids]
+        found = _hashes(client, records, ("tenant", "idempotency", "erase"))
+        for key, subject, record in zip(keys, ids, found, strict=True):
+            own = record and f"idempotency:{record['tenant']}:{record['idempotency']}"
+            if subject and (own != key or "erase" in record):
+                yield f"{key}: {subject} is there without reason"
 
 
 def _is_set(key: str) -> bool:
-    return key.startswith("file:") and key.endswith(":jobs")
+    return key.startswith(("file:", "batch:")) and ":jobs" in key
 
 
 def _hashes(client: Any, keys: list[str], names: tuple[str, ...]) -> list[dict[str, str]]:

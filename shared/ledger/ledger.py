@@ -5,10 +5,11 @@ repeat after a lost answer (SUBMIT, CLAIM, COMMIT, CANCEL) gives the same answer
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from shared.contracts import FileRecord, JobRecord, JobStatus, NewJob, StepOutput, WorkerRecord
-from shared.errors import IdempotencyConflict, ImagemillError, NotFound
+from shared.errors import ChunkClosed, IdempotencyConflict, ImagemillError, NotFound
+from shared.ledger.batches import Batches
 from shared.ledger.records import (
     Claim,
     Outcome,
@@ -17,6 +18,7 @@ from shared.ledger.records import (
     Renewal,
     Submitted,
     file_fields,
+    file_of,
     job_record,
     publication,
 )
@@ -27,8 +29,9 @@ LIST_SCAN = 10_000  # how many jobs one filtered listing looks at
 WORKER_TTL_MS = 15_000
 
 
-class Ledger(Upkeep):
-    """The ledger as clients and workers see it, and with `Upkeep` as its reapers do."""
+class Ledger(Upkeep, Batches):
+    """The ledger as clients and workers see it, with `Upkeep` as its reapers do, and with `Batches`
+    as keepers do."""
 
     # Jobs, as clients see them
 
@@ -36,7 +39,8 @@ class Ledger(Upkeep):
         """SUBMIT: on disk when this returns. `idempotency` is (key, digest of the body).
 
         Raises IdempotencyConflict where the key stands for another body, NotFound where one of
-        the job's files is gone, LedgerUnavailable.
+        the job's files is gone, ChunkClosed where it comes too late for its place in a batch,
+        LedgerUnavailable.
         """
         key, body_hash = idempotency or ("", "")
         answer, subject = self._run(
@@ -54,7 +58,11 @@ class Ledger(Upkeep):
             int(job.retention_s * 1000),
             key,
             body_hash,
+            job.batch.model_dump_json() if job.batch else "",
+            json.dumps([item.model_dump() for item in job.items]),
         )
+        if answer == "closed":
+            raise ChunkClosed(f"the chunk that {subject} belongs to is closed")
         if answer == "missing":
             raise NotFound(f"no such file: {subject}")
         if answer == "conflict":
@@ -143,17 +151,23 @@ class Ledger(Upkeep):
 
     def get_file(self, tenant: str, file_id: str) -> FileRecord:
         """Raises NotFound."""
-        with translated():
-            fields = self._redis.hgetall(f"file:{file_id}")
-        if not fields or fields["tenant"] != tenant or "deleted" in fields:
+        found = self.files(tenant, [file_id])
+        if not found:
             raise NotFound(f"no such file: {file_id}")
-        return FileRecord.model_validate(
-            {
-                **fields,
-                "width": int(fields["width"]) or None,
-                "height": int(fields["height"]) or None,
-            }
-        )
+        return found[file_id]
+
+    def files(self, tenant: str, ids: Sequence[str]) -> dict[str, FileRecord]:
+        """Those of these files that are there, by id."""
+        with translated():
+            pipe = self._redis.pipeline(transaction=False)
+            for file_id in ids:
+                pipe.hgetall(f"file:{file_id}")
+            found = pipe.execute()
+        return {
+            file_id: file_of(fields)
+            for file_id, fields in zip(ids, found, strict=True)
+            if fields and fields["tenant"] == tenant and "deleted" not in fields
+        }
 
     def file_key(self, file_id: str) -> tuple[str, str, int]:
         """(key, sha256, bytes) of a file that a job needs, deleted by its owner or not."""

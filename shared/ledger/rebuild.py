@@ -1,7 +1,8 @@
 """What the ledger knew, from what lies in S3: for when its disk was lost.
 
-Uploads come back from the metadata of their objects, jobs from their manifests. What is in the
-ledger already is left alone: a rebuild may be repeated, and run while the service is up.
+Uploads come back from the metadata of their objects, jobs and batches from their manifests, and
+what lies beside a batch's manifest says which of its chunks were done. What is in the ledger
+already is left alone: a rebuild may be repeated, and run while the service is up.
 """
 
 import re
@@ -13,6 +14,7 @@ from shared.errors import NotFound
 from shared.file_metadata import file_record
 from shared.layout import FILES, JOBS, manifest_key
 from shared.ledger import Ledger
+from shared.ledger.rebuild_batches import StoredBatches
 from shared.object_store import ObjectStore, StoredObject
 from shared.parallel import parallel_map
 
@@ -26,8 +28,8 @@ Found = tuple[int, str, int]  # created_at, job id, highest fence among the job'
 
 
 class Rebuilder:
-    """One rebuild; afterwards `finished` and `queued` jobs and `files` say how many were restored,
-    and `unreadable` holds the keys of what could not be.
+    """One rebuild; afterwards `finished` and `queued` jobs, `files` and `batches` say how many were
+    restored, and `unreadable` holds the keys of what could not be.
 
     `retention_ms`: how long uploads are kept from now on. With `dry_run` nothing is changed.
     """
@@ -39,11 +41,11 @@ class Rebuilder:
         self._store = store
         self._retention_ms = retention_ms
         self._dry_run = dry_run
-        self.finished = self.queued = self.files = 0
+        self.finished = self.queued = self.files = self.batches = 0
         self.unreadable: list[str] = []
 
     def run(self) -> None:
-        """Restore files, then jobs in the order of submission.
+        """Restore files, then jobs in the order of submission, then batches.
 
         Raises LedgerUnavailable, StorageUnavailable.
         """
@@ -58,6 +60,8 @@ class Rebuilder:
                     self.finished += 1
                 else:
                     self.queued += 1
+        batches = StoredBatches(self._ledger, self._store, self.unreadable)
+        self.batches = batches.restore(self._dry_run)
         if not self.unreadable and not self._dry_run:
             self._ledger.knows_everything()
 

@@ -7,7 +7,9 @@ from itertools import chain
 from typing import Any, Literal
 
 from shared.contracts import (
+    BatchPlace,
     FileRecord,
+    Item,
     JobError,
     JobRecord,
     JobStatus,
@@ -26,7 +28,8 @@ Outcome = Literal[
 
 @dataclass(frozen=True)
 class Submitted:
-    """The job that a SUBMIT stands for; not `created` when the Idempotency-Key knew it."""
+    """The job (or batch) that a request stands for; not `created` when its Idempotency-Key knew
+    it."""
 
     job_id: str
     created: bool
@@ -80,6 +83,7 @@ def job_record(fields: Mapping[str, str]) -> JobRecord:
 
     plan = json.loads(fields["steps"])
     error, deadline = fields.get("error"), number("deadline_at")
+    place, items = fields.get("batch"), json.loads(fields.get("items", "[]"))
     return JobRecord(
         id=fields["id"],
         tenant=fields["tenant"],
@@ -97,6 +101,8 @@ def job_record(fields: Mapping[str, str]) -> JobRecord:
         deadline_at=deadline or None,
         files=tuple(json.loads(fields["files"])),
         idempotency=(fields["idempotency"], fields["body_hash"]) if fields["idempotency"] else None,
+        batch=BatchPlace.model_validate_json(place) if place else None,
+        items=tuple(Item(**item) for item in items),
         steps=tuple(_step_record(i, Step(**step), fields) for i, step in enumerate(plan)),
         current=int(fields["step"]),
         fence=int(fields["fence"]),
@@ -166,6 +172,12 @@ def job_fields(job: JobRecord, fence: int) -> Iterator[Any]:
     return chain.from_iterable((n, v) for n, v in fields.items() if v is not None)
 
 
+def file_of(fields: Mapping[str, str]) -> FileRecord:
+    """The record of an upload from its hash."""
+    width, height = int(fields["width"]) or None, int(fields["height"]) or None
+    return FileRecord.model_validate({**fields, "width": width, "height": height})
+
+
 def file_fields(record: FileRecord) -> Iterator[Any]:
     """Names and values of an upload's hash, without what the scripts are told apart."""
     fields = {
@@ -174,6 +186,7 @@ def file_fields(record: FileRecord) -> Iterator[Any]:
         "bytes": record.bytes,
         "sha256": record.sha256,
         "media_type": record.media_type,
+        "filename": record.filename,
         "width": record.width or 0,
         "height": record.height or 0,
     }

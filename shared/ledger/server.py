@@ -15,7 +15,14 @@ from shared.errors import LedgerUnavailable, SettingsError
 from shared.settings import Settings
 
 SCRIPTS = Path(__file__).with_name("lua")
+PRELUDE = "common.lua", "common_batches.lua"  # before every script
 PUBLISH_GRACE_MS = 10_000  # how long a message may travel before REAP asks whether it was lost
+
+
+def script_source(name: str) -> str:
+    """What the ledger's server runs of this name in `lua/`."""
+    files = (*PRELUDE, f"{name}.lua")
+    return "".join((SCRIPTS / file).read_text(encoding="utf-8") for file in files)
 
 
 @contextmanager
@@ -33,11 +40,10 @@ class LedgerServer:
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
         self._redis: Any = client  # the library's types hide what decode_responses gives
         self._settings = settings
-        prelude = (SCRIPTS / "common.lua").read_text(encoding="utf-8")
         self._scripts: dict[str, Script] = {
-            file.stem: client.register_script(prelude + file.read_text(encoding="utf-8"))
+            file.stem: client.register_script(script_source(file.stem))
             for file in SCRIPTS.glob("*.lua")
-            if file.stem != "common"
+            if file.name not in PRELUDE
         }
 
     @classmethod

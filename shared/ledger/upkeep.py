@@ -81,6 +81,11 @@ class Upkeep(LedgerServer):
         with translated():
             return bool(self._redis.set(f"turn:{name}", 1, nx=True, px=int(every_s * 1000)))
 
+    def keep_turn(self, name: str, every_s: float) -> None:
+        """By who took the turn: it takes longer, so that it is nobody else's for `every_s` more."""
+        with translated():
+            self._redis.pexpire(f"turn:{name}", int(every_s * 1000))
+
     def cursor(self, name: str) -> str:
         """How far the work `name` has come; empty at its beginning."""
         with translated():

@@ -10,17 +10,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 import redis
 
 from shared.contracts import JobRecord
 from shared.errors import NotFound
-from shared.layout import FILES, JOBS, in_use, job_folder, manifest_key
+from shared.layout import BATCHES, FILES, JOBS, batch_folder, in_use, job_folder, manifest_key
 from shared.ledger.inspect import index_errors
 from shared.ledger.records import job_record
 from shared.ledger.server import PUBLISH_GRACE_MS
+from shared.ledger.verify_batches import batch_errors, batch_ids
 from shared.object_store import ObjectStore, StoredObject
 from shared.parallel import parallel_map
 
@@ -52,7 +53,7 @@ class Verifier:
         self._store = store
         self._orphan_ms = int(orphan_s * 1000) + LATE_MS
         self._digests = digests
-        self.jobs = self.files = self.objects = 0
+        self.jobs = self.files = self.batches = self.objects = 0
 
     def inconsistencies(self) -> Iterator[str]:
         """One line each. Raises RedisError, StorageUnavailable."""
@@ -74,9 +75,16 @@ class Verifier:
             if not key.endswith(":jobs"):
                 self.files += 1
                 yield partial(self._file, key.removeprefix("file:"))
+        for batch_id in batch_ids(self._client):
+            self.batches += 1
+            yield partial(batch_errors, self._client, self._store, batch_id, LATE_MS)
         # jobs/{job id}/… and files/{tenant}/{file id}/…
         yield from self._folders(JOBS, 2, self._job_objects)
         yield from self._folders(FILES, 3, self._file_objects)
+        entries = self._store.list(BATCHES)
+        while page := list(islice(entries, SCAN_PAGE)):
+            self.objects += len(page)
+            yield partial(self._batch_objects, page)
 
     def _folders(
         self, prefix: str, depth: int, check: Callable[[str, list[StoredObject]], Iterator[str]]
@@ -117,6 +125,8 @@ class Verifier:
             yield from self._waits(job, fields, int(due_at))
         for artifact in job.artifacts:
             yield from self._object(job_id, artifact.key, artifact.bytes, artifact.sha256)
+        if job.batch:
+            return  # the jobs of a batch have no manifest
         if unsaved_since is None:
             yield from self._manifest(job)
         elif unsaved_since < self._now() - LATE_MS:
@@ -184,6 +194,12 @@ class Verifier:
 
     def _file_objects(self, file_id: str, objects: list[StoredObject]) -> Iterator[str]:
         yield from self._orphans(objects, {self._client.hget(f"file:{file_id}", "key")})
+
+    def _batch_objects(self, objects: list[StoredObject]) -> Iterator[str]:
+        for batch_id, entries in groupby(objects, lambda entry: entry.key.split("/")[1]):
+            known = self._client.exists(f"batch:{batch_id}")
+            if not known and not self._erased_soon(batch_folder(batch_id)):
+                yield from self._orphans(list(entries), set())
 
     def _orphans(self, objects: list[StoredObject], known: set[str]) -> Iterator[str]:
         horizon = self._store.now() - self._orphan_ms

@@ -1,12 +1,13 @@
 """The in-memory twin of `shared.ledger.Ledger`: the same answers, from plain Python.
 
-With `ledger_state.py` it is the ledger's specification: what the real one keeps as indexes
-(queues, due times, listings) is derived here from the jobs whenever it is asked for.
+With `ledger_records.py` and `ledger_state.py` it is the ledger's specification: what the real one
+keeps as indexes (queues, due times, listings) is derived here from the jobs whenever it is asked
+for.
 """
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from shared.contracts import (
     FileRecord,
@@ -17,17 +18,19 @@ from shared.contracts import (
     StepStatus,
     WorkerRecord,
 )
-from shared.errors import IdempotencyConflict, ImagemillError, NotFound
+from shared.errors import ChunkClosed, ImagemillError, NotFound
 from shared.ledger import Ledger
 from shared.ledger import ledger as real
 from shared.ledger.records import Claim, Outcome, Page, Publication, Renewal, Submitted
 from shared.settings import Settings
-from shared.testing.ledger_state import DAY_MS, FileState, JobState, LedgerState, StepState
+from shared.testing.ledger_batches import MemoryBatches
+from shared.testing.ledger_records import FileState, JobState, StepState
+from shared.testing.ledger_state import LedgerState
 from shared.testing.ledger_upkeep import MemoryUpkeep, public_methods_atomic
 
 
 @public_methods_atomic
-class MemoryLedger(MemoryUpkeep, Ledger):
+class MemoryLedger(MemoryBatches, MemoryUpkeep, Ledger):
     """`clock` gives milliseconds; `advance` lets time pass.
 
     While `down` is set, every call raises LedgerUnavailable.
@@ -64,15 +67,14 @@ class MemoryLedger(MemoryUpkeep, Ledger):
         state, now = self._state, self._state.now
         if job.id in state.jobs:
             return Submitted(job.id, True)
-        if idempotency and (seen := self.find_idempotent(job.tenant, idempotency[0])):
-            if seen[1] != idempotency[1]:
-                raise IdempotencyConflict("the Idempotency-Key was used with another request")
-            return Submitted(seen[0], False)
+        if repeated := state.repeated_request(job.tenant, idempotency):
+            return repeated
         for file_id in job.files:
             self.get_file(job.tenant, file_id)
-        if idempotency:
-            key, body_hash = idempotency
-            state.idempotency[job.tenant, key] = job.id, body_hash, now + DAY_MS
+        place = job.batch
+        if place and not state.is_open(place.batch_id, place.chunk, place.opening):
+            raise ChunkClosed(f"the chunk that {job.id} belongs to is closed")
+        state.keep_request(job.tenant, idempotency, job.id, now)
         state.job_number += 1
         recorded = JobState(
             new=NewJob.model_validate_json(job.model_dump_json()),
@@ -115,6 +117,7 @@ class MemoryLedger(MemoryUpkeep, Ledger):
             for job in sorted(self._state.jobs.values(), key=lambda job: -job.number)
             if job.new.tenant == tenant
             and not job.erase
+            and not job.new.batch
             and status in (None, job.status)
             and kind in (None, job.new.kind)
             and (after is None or job.number < int(after))
@@ -135,7 +138,7 @@ class MemoryLedger(MemoryUpkeep, Ledger):
             raise NotFound(f"no such job: {job_id}")
         if erase:
             job.erase = True
-            self._state.forget_request(job)
+            self._state.forget_request(job.new.tenant, job.idempotency, job_id)
         if job.phase == "leased":
             job.cancel, job.status = True, JobStatus.CANCELING
         elif job.phase != "ended":
@@ -162,11 +165,13 @@ class MemoryLedger(MemoryUpkeep, Ledger):
         self._state.remember()
         return self.get_file(record.tenant, record.id)
 
-    def get_file(self, tenant: str, file_id: str) -> FileRecord:
-        file = self._state.files.get(file_id)
-        if file is None or file.deleted or file.record.tenant != tenant:
-            raise NotFound(f"no such file: {file_id}")
-        return file.record
+    def files(self, tenant: str, ids: Sequence[str]) -> dict[str, FileRecord]:
+        found = ((file_id, self._state.files.get(file_id)) for file_id in ids)
+        return {
+            file_id: file.record
+            for file_id, file in found
+            if file and not file.deleted and file.record.tenant == tenant
+        }
 
     def file_key(self, file_id: str) -> tuple[str, str, int]:
         file = self._state.files.get(file_id)

@@ -1,114 +1,20 @@
 """What the ledger's in-memory twin remembers, and the moves that its transitions are made of."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from itertools import chain
+from typing import Any, Literal
 
-from shared.contracts import (
-    FileRecord,
-    JobError,
-    JobRecord,
-    JobStatus,
-    NewJob,
-    Step,
-    StepOutput,
-    StepRecord,
-    StepStatus,
-    WorkerRecord,
-)
-from shared.layout import job_folder
+from shared.contracts import JobError, JobStatus, StepStatus, WorkerRecord
+from shared.errors import IdempotencyConflict
+from shared.layout import batch_folder, job_folder
 from shared.ledger import server as real
-from shared.ledger.records import Publication
+from shared.ledger.batch_records import Pace
+from shared.ledger.records import Publication, Submitted
+from shared.testing.ledger_records import BatchState, FileState, JobState
 
 DAY_MS = 86_400_000
-
-
-@dataclass
-class StepState:
-    step: Step
-    status: StepStatus = StepStatus.WAITING
-    attempts: int = 0
-    queued_at: int | None = None
-    started_at: int | None = None
-    finished_at: int | None = None
-    output: StepOutput | None = None
-    fence: int | None = None  # the one it was committed under
-
-    def record(self) -> StepRecord:
-        return StepRecord(**{name: getattr(self, name) for name in StepRecord.model_fields})
-
-
-@dataclass
-class JobState:
-    """A job. Its `phase` says who acts next, as in `shared/ledger/lua/common.lua`."""
-
-    new: NewJob
-    number: int  # in the order of submission
-    created_at: int
-    retention_ms: int
-    expires_at: int
-    deadline_at: int | None
-    idempotency: tuple[str, str] | None
-    steps: list[StepState]
-    version: int = 0
-    phase: Literal["waiting", "delayed", "published", "leased", "ended"] = "waiting"
-    status: JobStatus = JobStatus.QUEUED
-    current: int = 0
-    due: int = 0  # when the reaper must look next
-    published: int = 0  # number of the last publication
-    published_at: int = 0
-    first_published_at: int = 0  # the same of the step's first message
-    fence: int = 0
-    attempt: int = 0
-    token: str = ""
-    lease_until: int = 0
-    step_deadline: int = 0
-    cancel: bool = False
-    erase: bool = False
-    progress: float = 0.0
-    progress_message: str = ""
-    metrics: dict[str, float] = field(default_factory=dict)
-    started_at: int | None = None
-    finished_at: int | None = None
-    error: JobError | None = None
-
-    @property
-    def step(self) -> StepState:
-        return self.steps[self.current]
-
-    @property
-    def queues(self) -> tuple[str, ...]:
-        """The queues of the current step and those after it."""
-        return tuple(s.step.queue(self.new.priority) for s in self.steps[self.current :])
-
-    @property
-    def queue(self) -> str:
-        return self.queues[0]
-
-    def holds(self, step: int, fence: int) -> bool:
-        return self.phase == "leased" and (self.current, self.fence) == (step, fence)
-
-    def tell(self, progress: float, message: str, metrics: Mapping[str, float]) -> None:
-        self.progress, self.progress_message, self.metrics = progress, message, dict(metrics)
-
-    def look_at(self, at: int) -> None:
-        self.due = at if self.deadline_at is None else min(at, self.deadline_at)
-
-    def record(self) -> JobRecord:
-        planned = {"id", "tenant", "kind", "priority", "input", "metadata", "files"}
-        own = JobRecord.model_fields.keys() - planned - {"steps"}
-        return JobRecord(
-            steps=tuple(step.record() for step in self.steps),
-            **{name: getattr(self.new, name) for name in planned},
-            **{name: getattr(self, name) for name in own},
-        )
-
-
-@dataclass
-class FileState:
-    record: FileRecord
-    deleted: bool = False
 
 
 @dataclass
@@ -118,6 +24,7 @@ class LedgerState:
     now: int = 0
     jobs: dict[str, JobState] = field(default_factory=dict)
     files: dict[str, FileState] = field(default_factory=dict)
+    batches: dict[str, BatchState] = field(default_factory=dict)
     idempotency: dict[tuple[str, str], tuple[str, str, int]] = field(default_factory=dict)
     workers: dict[str, tuple[WorkerRecord, int]] = field(default_factory=dict)
     queues: set[str] = field(default_factory=set)
@@ -128,7 +35,10 @@ class LedgerState:
     cursors: dict[str, str] = field(default_factory=dict)
     knows_since: int | None = None
     counters: Counter[str] = field(default_factory=Counter)
+    paces: dict[str, tuple[Pace, int]] = field(default_factory=dict)  # and until when it is known
+    outcomes: dict[str, tuple[list[dict[str, Any]], int]] = field(default_factory=dict)  # the same
     job_number: int = 0
+    batch_number: int = 0
     publication_number: int = 0
 
     def set_clock(self, now: int) -> None:
@@ -138,10 +48,48 @@ class LedgerState:
         self.workers = {name: known for name, known in self.workers.items() if now < known[1]}
         requests = self.idempotency.items()
         self.idempotency = {key: request for key, request in requests if now < request[2]}
+        self.paces = {name: known for name, known in self.paces.items() if now < known[1]}
+        self.outcomes = {name: known for name, known in self.outcomes.items() if now < known[1]}
 
     def find_idempotent(self, tenant: str, key: str) -> tuple[str, str] | None:
         request = self.idempotency.get((tenant, key))
         return request and request[:2]
+
+    def repeated_request(
+        self, tenant: str, idempotency: tuple[str, str] | None
+    ) -> Submitted | None:
+        """The answer to a request whose key is known. Raises IdempotencyConflict."""
+        seen = idempotency and self.find_idempotent(tenant, idempotency[0])
+        if not idempotency or not seen:
+            return None
+        if seen[1] != idempotency[1]:
+            raise IdempotencyConflict("the Idempotency-Key was used with another request")
+        return Submitted(seen[0], False)
+
+    def keep_request(
+        self, tenant: str, idempotency: tuple[str, str] | None, subject: str, created_at: int
+    ) -> None:
+        """Let the key stand for a job or batch, for a day from its creation."""
+        if not idempotency:
+            return
+        key, body_hash = idempotency
+        # Whole seconds, rounded up, as the server counts them.
+        until = self.now - (self.now - created_at) // 1000 * 1000 + DAY_MS
+        if self.now < until and self.find_idempotent(tenant, key) is None:
+            self.idempotency[tenant, key] = subject, body_hash, until
+
+    def forget_request(
+        self, tenant: str, idempotency: tuple[str, str] | None, subject: str
+    ) -> None:
+        """Let go of the Idempotency-Key of what was deleted."""
+        request = tenant, idempotency[0] if idempotency else ""
+        if self.idempotency.get(request, ("",))[0] == subject:
+            del self.idempotency[request]
+
+    def is_open(self, batch_id: str, chunk: int, opening: int) -> bool:
+        batch = self.batches.get(batch_id)
+        opened = batch.record.open.get(chunk) if batch else None
+        return opened is not None and opened.opening == opening
 
     def waiting(self, queue: str) -> list[JobState]:
         jobs = (j for j in self.jobs.values() if j.phase == "waiting" and j.queue == queue)
@@ -234,37 +182,63 @@ class LedgerState:
                 step.status = StepStatus.CANCELED
         self.mark_unsaved(job)
         self.counters[status] += 1
-        for file_id in job.new.files:
-            self.drop(file_id)
+        self.let_files_go(job.new.files)
         if job.erase:
             self.erase(job)
 
     def erase(self, job: JobState) -> None:
         del self.jobs[job.new.id]
         self.unsaved.pop(job.new.id, None)
-        self.forget_request(job)
+        self.forget_request(job.new.tenant, job.idempotency, job.new.id)
         self.garbage[job_folder(job.new.id)] = self.now
 
-    def forget_request(self, job: JobState) -> None:
-        """Let go of the Idempotency-Key of a deleted job."""
-        request = job.new.tenant, job.idempotency[0] if job.idempotency else ""
-        if self.idempotency.get(request, ("",))[0] == job.new.id:
-            del self.idempotency[request]
+    def erase_batch(self, batch: BatchState) -> None:
+        record = batch.record
+        for chunk in record.open.values():
+            self.erase_jobs(record.id, chunk.opening)
+        del self.batches[record.id]
+        self.let_files_go(record.files)
+        self.forget_request(record.tenant, record.idempotency, record.id)
+        self.garbage[batch_folder(record.id)] = self.now
+
+    def erase_jobs(self, batch_id: str, opening: int) -> None:
+        """Erase the jobs of an opening of a chunk, at work or not."""
+        for job in list(self.jobs.values()):
+            place = job.new.batch
+            if place is None or (place.batch_id, place.opening) != (batch_id, opening):
+                continue
+            if job.phase == "ended":
+                self.erase(job)
+            else:
+                job.erase = True
+                self.finish(job, JobStatus.CANCELED)
+
+    def has_file(self, tenant: str, file_id: str) -> bool:
+        file = self.files.get(file_id)
+        return file is not None and not file.deleted and file.record.tenant == tenant
+
+    def let_files_go(self, files: Iterable[str]) -> None:
+        for file_id in files:
+            self.drop(file_id)
 
     def drop(self, file_id: str) -> None:
-        """Forget a deleted file once no unfinished job needs it."""
+        """Forget a deleted file once no unfinished job or batch needs it."""
         file = self.files.get(file_id)
         if file and file.deleted and not self.needed(file_id):
             del self.files[file_id]
             self.garbage[file.record.key] = self.now
 
     def needed(self, file_id: str) -> bool:
-        """Whether a job that has not ended needs the file."""
-        return any(j.phase != "ended" and file_id in j.new.files for j in self.jobs.values())
+        """Whether a job or batch that has not ended needs the file."""
+        jobs = (job.new.files for job in self.jobs.values() if job.phase != "ended")
+        batches = (batch.record for batch in self.batches.values())
+        held = (batch.files for batch in batches if not batch.status.terminal)
+        return any(file_id in files for files in chain(jobs, held))
 
     def mark_unsaved(self, job: JobState) -> None:
         job.version += 1
-        self.unsaved.setdefault(job.new.id, self.now)
+        if job.new.batch is None:
+            self.unsaved.setdefault(job.new.id, self.now)
 
     def remember(self) -> None:
         if self.knows_since is None:

@@ -11,7 +11,10 @@ from shared.layout import job_folder
 from shared.ledger.records import Publication
 from shared.ledger.upkeep import Upkeep
 from shared.settings import Settings
-from shared.testing.ledger_state import DAY_MS, FileState, JobState, LedgerState, StepState
+from shared.testing.ledger_records import FileState, JobState, StepState
+from shared.testing.ledger_state import LedgerState
+
+FOREVER = 2**63
 
 C = TypeVar("C", bound="type[MemoryUpkeep]")
 
@@ -94,15 +97,19 @@ class MemoryUpkeep(Upkeep):
 
     def expire(self, limit: int = 100) -> int:
         state = self._state
-        jobs = [job for job in state.jobs.values() if job.phase == "ended"]
+        jobs = [job for job in state.jobs.values() if job.phase == "ended" and not job.new.batch]
         files = {f"file:{i}": file for i, file in state.files.items() if not file.deleted}
         expires = {f"job:{job.new.id}": job.expires_at for job in jobs}
         expires |= {name: file.record.expires_at for name, file in files.items()}
+        batches = {f"batch:{i}": batch for i, batch in state.batches.items()}
+        expires |= {name: batch.record.expires_at or FOREVER for name, batch in batches.items()}
         due = _by_time({name: at for name, at in expires.items() if at <= state.now})[:limit]
         for name in due:
             if file := files.get(name):
                 file.deleted = True
                 state.drop(file.record.id)
+            elif batch := batches.get(name):
+                state.erase_batch(batch)
             else:
                 state.erase(state.jobs[name.removeprefix("job:")])
         return len(due)
@@ -118,6 +125,10 @@ class MemoryUpkeep(Upkeep):
             return False
         self._state.turns[name] = self._state.now + int(every_s * 1000)
         return True
+
+    def keep_turn(self, name: str, every_s: float) -> None:
+        if name in self._state.turns:
+            self._state.turns[name] = self._state.now + int(every_s * 1000)
 
     def cursor(self, name: str) -> str:
         return self._state.cursors.get(name, "")
@@ -140,12 +151,7 @@ class MemoryUpkeep(Upkeep):
         state.job_number += 1
         restored = _job_state(job, state.job_number, fence)
         state.jobs[job.id] = restored
-        if job.idempotency:
-            key, body_hash = job.idempotency
-            # Whole seconds, rounded up, as the server counts them.
-            until = state.now - (state.now - job.created_at) // 1000 * 1000 + DAY_MS
-            if state.now < until and state.find_idempotent(job.tenant, key) is None:
-                state.idempotency[job.tenant, key] = job.id, body_hash, until
+        state.keep_request(job.tenant, job.idempotency, job.id, job.created_at)
         if job.status is JobStatus.CANCELING:
             state.finish(restored, JobStatus.CANCELED)
         elif not job.status.terminal:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from shared.errors import NotFound, StorageUnavailable, TooLarge
 from shared.object_store import ObjectHead, StoredObject, verify
+from shared.s3_streams import BLOCK
 
 
 class MemoryObjectStore:
@@ -52,14 +53,56 @@ class MemoryObjectStore:
             raise TooLarge(f"{key}: more than {max_bytes} bytes")
         return data
 
+    def read_range(self, key: str, offset: int, size: int, bucket: str = "") -> bytes:
+        data = self._find(bucket or self.bucket, key)
+        if size > 0 and offset >= len(data):
+            raise NotFound(f"no such bytes: {key}")
+        return data[offset : offset + max(0, size)]
+
+    def stream(self, key: str, bucket: str = "") -> Iterator[bytes]:
+        data = self._find(bucket or self.bucket, key)
+        for start in range(0, len(data), BLOCK):
+            self._answer()
+            yield data[start : start + BLOCK]
+
+    def put_stream(
+        self,
+        key: str,
+        chunks: Iterable[bytes],
+        media_type: str,
+        metadata: Mapping[str, str] | None = None,
+        bucket: str = "",
+    ) -> tuple[str, int]:
+        data = b"".join(chunks)
+        if bucket in ("", self.bucket):
+            self.put(key, data, media_type, metadata)
+        elif bucket in self._buckets():
+            self.objects[bucket, key] = data
+        else:
+            raise NotFound(f"no such bucket: {bucket}")
+        return hashlib.sha256(data).hexdigest(), len(data)
+
+    def copy(self, key: str, target_key: str, target_bucket: str = "", bucket: str = "") -> None:
+        data = self._find(bucket or self.bucket, key)
+        head = self.head(key, bucket)
+        if target_bucket:
+            if target_bucket not in self._buckets():
+                raise NotFound(f"no such bucket: {target_bucket}")
+            self.objects[target_bucket, target_key] = data
+        else:
+            self.put(target_key, data, head.media_type, head.metadata)
+
     def exists(self, key: str) -> bool:
         self._answer()
         return (self.bucket, key) in self.objects
 
-    def head(self, key: str) -> ObjectHead:
-        data = self._find(self.bucket, key)
+    def head(self, key: str, bucket: str = "") -> ObjectHead:
+        data = self._find(bucket or self.bucket, key)
+        etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        if bucket:
+            return ObjectHead(key, len(data), 0, etag, "application/octet-stream", {})
         modified_at, media_type = self._modified_at[key], self._media_types[key]
-        return ObjectHead(key, len(data), modified_at, media_type, self.metadata[key])
+        return ObjectHead(key, len(data), modified_at, etag, media_type, self.metadata[key])
 
     def delete(self, keys: Iterable[str]) -> None:
         self._answer()
@@ -70,7 +113,7 @@ class MemoryObjectStore:
     def list(self, prefix: str, after: str = "", bucket: str = "") -> Iterator[StoredObject]:
         self._answer()
         with self._lock:
-            if bucket and bucket not in {place for place, _ in self.objects}:
+            if bucket and bucket not in self._buckets():
                 raise NotFound(f"no such bucket: {bucket}")
             found = sorted(
                 (key, len(data))
@@ -80,11 +123,16 @@ class MemoryObjectStore:
         for key, size in found:
             yield StoredObject(key, size, self._modified_at.get(key, 0))
 
-    def presigned_get(self, key: str, expires_s: int, filename: str, media_type: str) -> str:
-        return f"{self.endpoint}/{self.bucket}/{quote(key)}?expires={expires_s}"
+    def presigned_get(
+        self, key: str, expires_s: int, filename: str, media_type: str, bucket: str = ""
+    ) -> str:
+        return f"{self.endpoint}/{bucket or self.bucket}/{quote(key)}?expires={expires_s}"
 
     def check(self) -> None:
         self._answer()
+
+    def _buckets(self) -> set[str]:
+        return {self.bucket, *(bucket for bucket, _ in self.objects)}
 
     def _find(self, bucket: str, key: str) -> bytes:
         self._answer()

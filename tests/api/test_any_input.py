@@ -56,12 +56,35 @@ def test_any_json(http, body):
         assert http.get(answer.json["urls"]["self"]).json["metadata"] == body.get("metadata", {})
 
 
+def some(*names):
+    return st.dictionaries(st.sampled_from(names), ANY, max_size=5) | ANY
+
+
+SOURCES = st.fixed_dictionaries(
+    {"type": st.sampled_from(["manifest", "s3_prefix", "archive", "pairs", "coco"]) | ANY},
+    optional=dict.fromkeys(("file_id", "url", "urls", "first", "annotations", "images"), ANY),
+)
+BATCHES = st.fixed_dictionaries(
+    {"source": SOURCES | ANY, "job": ENVELOPES | some("kind", "input")},
+    optional=dict.fromkeys(("output", "window", "timezone", "start_at", "metadata", "paused"), ANY),
+) | some("input_file_id", "endpoint", "completion_window", "metadata")
+
+
+@settings(fuzz, max_examples=50)
+@given(body=BATCHES)
+def test_any_batch(http, body):
+    answer = http.post("/v1/batches", json=body)
+    assert answer.status_code in (201, 400, 415, 422), answer.data
+    assert answer.status_code == 201 or answer.json["code"]
+
+
 @fuzz
 @given(body=st.binary(max_size=300))
 @pytest.mark.parametrize("media_type", ["application/json", "multipart/form-data; boundary=b"])
 def test_any_bytes(http, media_type, body):
     check(http.post("/v1/jobs", data=body, content_type=media_type))
     check(http.post("/v1/files", data=body, content_type=media_type))
+    check(http.post("/v1/batches", data=body, content_type=media_type))
 
 
 @fuzz

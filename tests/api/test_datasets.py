@@ -6,10 +6,14 @@ import zipfile
 
 import pytest
 
+from shared import archives
+from shared.contracts import TrainedOutput
+from shared.trained_models import TrainedModels
+
 
 def packed(**files):
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
             archive.writestr(name, data)
     return buffer.getvalue()
@@ -55,6 +59,7 @@ def test_an_archive_with_a_picture_is_kept(http, png, store, ledger):
         (b"hello", "not a zip, tar or tar.gz"),
         (packed(notes=b"hello"), "no image is in it"),
         (packed(**{"../a.png": b""}), "leads out of the archive"),
+        (packed(bomb=bytes(archives.ALWAYS_BYTES + 1)), "more than 20 times the archive's bytes"),
     ],
 )
 def test_an_archive_that_is_none(http, store, data, words):
@@ -123,3 +128,14 @@ def test_a_prefix_that_is_not(train, store, reference, words):
     answer = train(reference)
     assert (answer.status_code, pointers(answer)) == (422, ["/input/dataset"])
     assert words in answer.json["detail"]
+
+
+def test_models_that_are_not_there_or_have_the_name_already(train, dataset, store):
+    TrainedModels(store).register(TrainedOutput("panorama", "alps", (), {}), "job_1", {})
+    answer = train(dataset, start_from="nonesuch")
+    assert (answer.status_code, pointers(answer)) == (422, ["/input/start_from"])
+    for taken in ("alps", "tiny"):
+        answer = train(dataset, start_from="alps", name=taken)
+        assert (answer.status_code, pointers(answer)) == (422, ["/input/name"])
+        assert f"there is a model of this name: {taken}" in answer.json["detail"]
+    assert train(dataset, start_from="alps", name="alps-2").status_code == 202

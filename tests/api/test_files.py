@@ -1,9 +1,34 @@
+import base64
+import gzip
+import hashlib
 import io
+import os
+import tarfile
+import zipfile
 
 import pytest
 from PIL import Image
 
+from shared.errors import StorageCorrupt
 from shared.file_metadata import file_record
+
+
+def zipped(files):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def tarred(files):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
 
 
 def upload(http, data, name="a.png", **fields):
@@ -102,10 +127,68 @@ def test_a_body_over_the_limit(http):
     assert answer.mimetype == "application/problem+json"
 
 
-def test_a_purpose_that_comes_later(http, png):
-    answer = upload(http, png(), purpose="batch")
-    assert (answer.status_code, pointers(answer)) == (422, ["/purpose"])
-    assert "not available yet" in answer.json["detail"]
+@pytest.mark.parametrize(
+    ("data", "name", "media_type"),
+    [
+        (b'{"custom_id": "a"}\n', "a.jsonl", "application/jsonl"),
+        (b"no JSON at all", "a.jsonl", "application/jsonl"),
+        (b'{"images": []}', "a.json", "application/json"),
+        (zipped({"a.png": b"x"}), "a.jsonl", "application/zip"),
+        (tarred({"a.png": b"x"}), "a.tar", "application/x-tar"),
+        (gzip.compress(b"x", mtime=0), "a.tar.gz", "application/gzip"),
+        (b"PAR1" + bytes(8), "a.parquet", "application/vnd.apache.parquet"),
+    ],
+)
+def test_what_a_batch_reads_is_told_by_its_bytes(http, data, name, media_type):
+    record = upload(http, data, name, purpose="batch").json
+    assert (record["media_type"], record["filename"]) == (media_type, name)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n", b"\xff\xfe\x00"])
+def test_what_no_batch_can_read(http, store, data):
+    answer = upload(http, data, purpose="batch")
+    assert (answer.status_code, pointers(answer)) == (422, ["/file"])
+    assert store.objects == {}
+
+
+def test_a_large_file_of_a_batch(http, store, ledger):
+    """Larger than any other upload may be, and than what is read or written at once."""
+    data = os.urandom(2**20 // 2).hex().encode() * 9
+    answer = upload(http, data, "عربي.jsonl", purpose="batch")
+    assert answer.status_code == 201
+    record = answer.json
+    assert (record["object"], record["purpose"], record["status"]) == ("file", "batch", "processed")
+    assert record["filename"] == "عربي.jsonl"
+    assert record["sha256"] == hashlib.sha256(data).hexdigest()
+    assert record["expires_at"] - record["created_at"] == 7 * 86_400
+    content = http.get(f"/v1/files/{record['id']}/content")
+    digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+    assert content.headers["Repr-Digest"] == f"sha-256=:{digest}:"
+    assert (content.data, content.content_length) == (data, len(data))
+    kept = ledger.get_file("default", record["id"])
+    assert file_record(store.head(kept.key), kept.expires_at).filename == "عربي.jsonl"
+
+
+def test_files_that_need_no_upload(http, png, ledger, store):
+    picture = upload(http, png()).json
+    wanted = [picture["sha256"], "0" * 64]
+
+    def known(purpose="image"):
+        return http.post("/v1/files/known", json={"purpose": purpose, "sha256": wanted}).json
+
+    assert known() == {"known": {picture["sha256"]: picture["id"]}}
+    assert known("batch") == {"known": {}}
+    later, now = 4 * 86_400_000, store.now  # more than half of its life is over
+    ledger.advance(later)
+    store.now = lambda: now() + later
+    assert known() == {"known": {}}
+    upload(http, png())
+    assert known()["known"]
+    http.delete(f"/v1/files/{picture['id']}")
+    assert known() == {"known": {}}
+    wanted = [*wanted, "xyz"]
+    answer = http.post("/v1/files/known", json={"purpose": "image", "sha256": wanted})
+    assert (answer.status_code, pointers(answer)) == (422, ["/sha256/2"])
 
 
 def test_wrong_forms(http, png):
@@ -133,3 +216,15 @@ def test_damaged_content_is_never_given_out(http, png, store):
     store.objects = dict.fromkeys(store.objects, b"damaged")
     answer = http.get(f"/v1/files/{record['id']}/content")
     assert (answer.status_code, answer.json["code"]) == (500, "storage_corrupt")
+
+
+def test_damaged_content_of_several_blocks_breaks_off(http, store):
+    data = b"a" * (5 * 2**20)
+    record = upload(http, data, purpose="batch").json
+    store.objects = dict.fromkeys(store.objects, data[:-1] + b"b")
+    answer = http.get(f"/v1/files/{record['id']}/content", buffered=False)
+    received = []
+    with pytest.raises(StorageCorrupt):
+        received.extend(answer.response)
+    assert answer.status_code == 200
+    assert 0 < sum(map(len, received)) < len(data)

@@ -12,7 +12,7 @@ from shared.trained_models import TrainedModels
 def file(store):
     """Of the trained model `alps`."""
     models = TrainedModels(store)
-    trained = TrainedOutput("panorama", "alps", ("model.safetensors",), {"batches": 7})
+    trained = TrainedOutput("panorama", "alps", ("model.safetensors",), {"size": 30})
     file = models.put_file(trained, "model.safetensors", b"weights")
     models.register(trained, "job_1", {"model.safetensors": file})
     return file
@@ -32,7 +32,7 @@ def test_a_trained_model_is_listed_and_available_with_any_worker(http, file, wor
 
 def test_a_trained_model_tells_where_it_comes_from(http, file):
     model = http.get("/v1/models/panorama/alps").json
-    assert (model["job"], model["about"]) == ("job_1", {"batches": 7})
+    assert (model["job"], model["about"]) == ("job_1", {"size": 30})
     assert model["files"] == {"model.safetensors": {"sha256": file.sha256, "bytes": 7}}
 
 
@@ -56,6 +56,10 @@ def test_a_job_is_planned_with_the_weights_of_its_model(http, submit, file, ledg
         "model": "alps",
         "files": {"model.safetensors": file.model_dump()},
     }
+    small = "data:image/png;base64," + base64.b64encode(png(size=(40, 29))).decode()
+    answer = submit("panorama", {**given, "right": small}, models={"panorama": "alps"})
+    assert answer.json["errors"][0]["pointer"] == "/input/right"
+    assert "none smaller than 30×30" in answer.json["detail"]
     for name in ("nonesuch", "trained"):
         answer = submit("panorama", given, models={"panorama": name})
         assert answer.status_code == 422

@@ -1,5 +1,6 @@
 """What is the same for all routes: models, workers, health, documents, errors, the guard."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -92,7 +93,7 @@ def test_the_document_is_valid_and_complete(http):
         (path, method.upper()) for path, item in document["paths"].items() for method in item
     }
     for rule in http.application.url_map.iter_rules():
-        path = rule.rule.replace("<", "{").replace(">", "}")
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         if path.startswith(("/docs", "/openapi.json")):
             continue
         for method in rule.methods - {"HEAD", "OPTIONS"}:

@@ -122,6 +122,35 @@ def test_an_s3_object_over_the_limit(submit, store):
     assert (answer.status_code, pointers(answer)) == (422, ["/input/image"])
 
 
+@pytest.mark.parametrize("way", ["uploaded", "inline", "object"])
+def test_pictures_of_sizes_that_do_not_fit(http, submit, png, store, ledger, way):
+    """Refused however they come, and what comes with the job is not stored."""
+
+    def reference(size):
+        data = png(size=size)
+        if way == "inline":
+            return data_uri(data)
+        if way == "uploaded":
+            return http.post("/v1/files", data={"file": (io.BytesIO(data), "a.png")}).json["id"]
+        key = f"in/{size[0]}.png"
+        store.objects["photos", key] = data
+        return f"s3://photos/{key}"
+
+    pair = {"left": reference((500, 500)), "right": reference((1001, 500))}
+    low = {**pair, "right": reference((300, 63))}
+    there = len(store.objects)
+    answer = submit("panorama", low)
+    assert (answer.status_code, answer.json["code"]) == (422, "invalid_request")
+    assert pointers(answer) == ["/input/right"]
+    assert "300×63 pixels; the model takes none smaller than 64×64" in answer.json["detail"]
+    answer = submit("panorama", {**pair, "full_height": True})  # 1,000,000 pixels are allowed
+    assert (answer.status_code, pointers(answer)) == (422, ["/input/full_height"])
+    assert "2001×500 pixels" in answer.json["detail"]
+    assert len(store.objects) == there
+    fits = {**pair, "right": reference((1000, 500)), "full_height": True}
+    assert submit("panorama", fits).status_code == 202
+
+
 @pytest.mark.parametrize(
     ("kind", "given", "pointer"),
     [

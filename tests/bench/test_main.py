@@ -8,7 +8,7 @@ ROW = Row("whole", Comparison((2.0, 2.0), (1.0, 1.0)))
 
 
 def test_benchmarks_are_found_by_their_files():
-    assert {"composite", "composite_gpu"} <= command.benchmarks().keys()
+    assert {"bulk", "composite", "composite_gpu"} <= command.benchmarks().keys()
 
 
 def test_what_cannot_run_here_says_so_and_the_others_run(monkeypatch, capsys, tmp_path):

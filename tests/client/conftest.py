@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from imagemill import Client
+from imagemill.cli import main
 
 PNG = b"\x89PNG picture"
 DROP = "drop the connection"
@@ -71,7 +72,8 @@ class Service:
     faults: list[Any] = field(default_factory=list)  # come before any answer, once each
 
     def on(self, method: str, path: str, *answers: Any) -> None:
-        """An answer is a JSON value, bytes, (status, headers, JSON or bytes), or DROP."""
+        """An answer is a JSON value, bytes, (status, headers, JSON or bytes), DROP, or what makes
+        one of these from the request."""
         self.answers[method, path] = list(answers)
 
     def on_job(self, *states: dict[str, Any]) -> str:
@@ -88,7 +90,8 @@ class Service:
         answers = self.answers.get((request.method, request.path))
         if not answers:
             return 404, {}, {"code": "not_found", "detail": f"there is no {request.path}"}
-        return answers.pop(0) if len(answers) > 1 else answers[0]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        return answer(request) if callable(answer) else answer
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -158,6 +161,20 @@ def _storage() -> Iterator[Service]:
 def client(service: Service) -> Iterator[Client]:
     with Client(service.url, "the-key") as client:
         yield client
+
+
+@pytest.fixture
+def cli(service, capsys, monkeypatch, tmp_path):
+    """Runs the command line in a folder of its own; returns (status, stdout, stderr)."""
+    monkeypatch.setenv("IMAGEMILL_URL", service.url)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        status = main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run
 
 
 @pytest.fixture(autouse=True)

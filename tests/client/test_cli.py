@@ -12,21 +12,6 @@ import time
 
 import pytest
 from imagemill import __version__
-from imagemill.cli import main
-
-
-@pytest.fixture
-def cli(service, capsys, monkeypatch, tmp_path):
-    """Runs the command line in a folder of its own; returns (status, stdout, stderr)."""
-    monkeypatch.setenv("IMAGEMILL_URL", service.url)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        status = main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture
@@ -138,9 +123,11 @@ def test_captions_of_several_pictures(cli, service, make, tmp_path):
 
 def test_one_caption_stands_alone(cli, service, make, tmp_path):
     pictures(tmp_path, "a.png")
-    service.on_job(make.job("job_1", "succeeded", kind="caption", outputs={"caption": "a circle"}))
-    assert cli("caption", "a.png", "--prompt", "a")[:2] == (0, "a circle\n")
-    assert sent(service)["input"] == {"prompt": "a"}
+    outputs = {"caption": "a circle", "translations": {"fra_Latn": "un cercle"}}
+    service.on_job(make.job("job_1", "succeeded", kind="caption", outputs=outputs))
+    told = cli("caption", "a.png", "--prompt", "a", "--translate-to", "fra_Latn")
+    assert told[:2] == (0, "a circle\nfra_Latn: un cercle\n")
+    assert sent(service)["input"] == {"prompt": "a", "translate_to": ["fra_Latn"]}
 
 
 def test_a_reimagining_with_edits(cli, service, make, tmp_path):
@@ -263,7 +250,7 @@ def test_a_training_with_its_archive(cli, service, make, tmp_path):
     service.on_job(make.job("job_1", "succeeded", outputs={"trained_model": "alps"}))
 
     status, out, _ = cli(
-        *("panorama-training", "alps.zip", "--stage", "finetune", "--start-from", "alps-first"),
+        *("panorama", "train", "alps.zip", "--stage", "finetune", "--start-from", "alps-first"),
         *("--name", "alps", "--epochs", "3", "--learning-rate", "0.5", "--model"),
         *("panorama_trainer=tiny", "-o", "out"),
     )
@@ -282,8 +269,60 @@ def test_a_training_with_its_archive(cli, service, make, tmp_path):
             "learning_rate": 0.5,
         },
     }
-    assert cli("panorama-training", "s3://photos/alps/")[0] == 0
+    assert cli("panorama", "train", "s3://photos/alps/")[0] == 0
     assert sent(service)["input"] == {"dataset": "s3://photos/alps/"}
+
+
+def test_an_evaluation_in_numbers(cli, service, make):
+    errors = {"pixel, middle": 0.0625, "pixel, seams": 0.03125}
+    outputs = {
+        "model": "alps",
+        "fid": 12.345,
+        "kid": {"mean": 0.5, "std": 0.0625, "subset": 4},
+        "features": "VGG16",
+        "real": 8,
+        "generated": 16,
+        "reconstruction": {"generator": errors},
+    }
+    service.on_job(make.job("job_1", "succeeded", kind="panorama_evaluation", outputs=outputs))
+
+    status, out, _ = cli(
+        *("panorama", "evaluate", "s3://photos/alps/", "--no-both-orders", "--pairing", "random"),
+        *("--model", "panorama=alps", "-o", "out"),
+    )
+
+    assert (status, out.splitlines()) == (
+        0,
+        [
+            "model: alps",
+            "FID: 12.35",
+            "KID: 0.5 ± 0.062",
+            "features: VGG16",
+            "pictures: 8, panoramas: 16",
+            "generator: pixel, middle 0.0625, pixel, seams 0.0312",
+        ],
+    )
+    assert sent(service) == {
+        "kind": "panorama_evaluation",
+        "models": {"panorama": "alps"},
+        "input": {"dataset": "s3://photos/alps/", "both_orders": False, "pairing": "random"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "Missing argument 'left'"),
+        (["blend"], "Missing argument 'left'"),
+        (["--both-orders", "left.png"], "Missing argument 'right'"),
+        (["train"], "Missing argument 'dataset'"),
+        (["evaluate"], "Missing argument 'dataset'"),
+    ],
+)
+def test_panorama_blends_unless_another_command_is_named(cli, arguments, words):
+    status, _, err = cli("panorama", *arguments)
+    assert status == 2
+    assert words in err
 
 
 def test_losses_and_the_newest_preview(cli, service, make, tmp_path):

@@ -1,4 +1,4 @@
-"""A whole service whose every process can be harmed: servers, API, workers, reapers.
+"""A whole service whose every process can be harmed: servers, API, keeper, workers, reapers.
 
 Each process reaches each server through a fault proxy of its own. What dies is started again, as
 a supervisor in production does, while a test waits in `until`; call it from the main thread.
@@ -29,7 +29,7 @@ from deploy.supervisor import Part, Supervisor
 from shared.contracts import Priority, WorkerRecord, queue_name
 from shared.errors import LedgerUnavailable
 from shared.ledger import Ledger
-from shared.ledger.server import SCRIPTS
+from shared.ledger.server import script_source
 from shared.object_store import S3ObjectStore
 from shared.settings import PREFIX, Settings
 from tests.faults.proxy import FaultProxy
@@ -56,11 +56,11 @@ class Links:
 
 
 class Cluster:
-    """`workers` says how many there are of each family; part names are `api`, `reaper`,
-    `ledger`, `broker`, `s3` and `FAMILY-1`, `FAMILY-2`, …
+    """`workers` says how many there are of each family; part names are `api`, `batches` (the
+    keeper), `reaper`, `ledger`, `broker`, `s3` and `FAMILY-1`, `FAMILY-2`, …
 
     `command` starts a worker of scripted families, or (`REAL`) of the shipped tiny models.
-    `env` is given to every process, `own_env` to those of the API, reaper or worker that it names.
+    `env` is given to every process, `own_env` to those of the part that it names, if no server.
     """
 
     def __init__(
@@ -94,8 +94,10 @@ class Cluster:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self.close()
+        if kind is not None:
+            print(self.log_tails())
 
     def _start(self) -> None:
         keys = files.Credentials.keep(self.folder)
@@ -111,7 +113,7 @@ class Cluster:
         }
         self._supervisor.start([ledger.part, broker.part, s3.part], 1, START_S)
         self._listener = ports.listen(0)
-        parts = [self._api(), self._reaper()]
+        parts = [self._api(), self._keeper(), self._reaper()]
         parts += [self._worker(f) for f, number in self._workers.items() for _ in range(number)]
         self._supervisor.start(parts, 3, START_S)
 
@@ -211,8 +213,7 @@ class Cluster:
 
     def script(self, name: str) -> bytes:
         """What stands in a request that runs this script of the ledger, which has it now."""
-        parts = [(SCRIPTS / f"{part}.lua").read_text("utf-8") for part in ("common", name)]
-        digest: str = self.redis("ledger").script_load("".join(parts))
+        digest: str = self.redis("ledger").script_load(script_source(name))
         return digest.encode()
 
     @staticmethod
@@ -342,6 +343,9 @@ class Cluster:
             return False
 
         return Part("api", [*command, "api.wsgi:app"], env, ROOT, probe, 15, [fd])
+
+    def _keeper(self) -> Part:
+        return Part("batches", _python("-m", "api.batches"), self._environment("batches"), ROOT)
 
     def _reaper(self) -> Part:
         return Part("reaper", _python("-m", "shared.reaper"), self._environment("reaper"), ROOT)

@@ -16,7 +16,7 @@ from tests.faults.plot import draw
 from tests.faults.rows import Result
 from tests.faults.soak import SoakResult
 
-ROWS = 17
+ROWS = 18
 HEADER = ("row", "fault", "rounds", "jobs", "lost", "doubled", "extra executions", "slowest")
 PLOT = Path("images", "soak.svg")
 
@@ -73,7 +73,7 @@ class Run:
 
     @property
     def verdict(self) -> str:
-        """The last line: `17/17 rows, 0 lost, 0 doubled`."""
+        """The last line: `18/18 rows, 0 lost, 0 doubled`."""
         lost = sum(result.lost for result in self.results)
         doubled = sum(result.doubled for result in self.results)
         if self.soak:

@@ -264,6 +264,7 @@ def test_every_part_runs(stack):
         "broker",
         "s3",
         "web",
+        "batches",
         "reaper",
         "worker-captioner",
         "worker-vqa",

@@ -10,15 +10,15 @@ from botocore.exceptions import ClientError
 
 from shared import collector as module
 from shared.collector import ORPHAN_TURN_S, SAVE_AFTER_S, Collector
-from shared.contracts import Artifact, JobRecord, StepOutput
+from shared.contracts import Artifact, BatchPlace, ItemOutput, JobRecord, StepOutput
 from shared.errors import NotFound, StorageUnavailable
-from shared.layout import manifest_key
+from shared.layout import batch_manifest_key, manifest_key, results_key
 from shared.ledger import Ledger
 from shared.manifest import save
 from shared.object_store import ObjectStore, S3ObjectStore
 from shared.settings import Settings
 from shared.testing.object_store import MemoryObjectStore
-from tests.shared.ledger.world import START_MS, World, new_file, new_job
+from tests.shared.ledger.world import START_MS, World, new_batch, new_file, new_job
 
 ORPHAN_MS = 7_200_000
 BUCKET = "collector-tests"
@@ -329,6 +329,53 @@ def test_files(world: World, store: Store, patrol: Callable[[], None]) -> None:
     store.write(second, "files/t/file_unknown/a")
     patrol()
     assert store.keys == {kept.key, needed.key, manifest_key(job_id)}
+
+
+def test_batches(
+    collector: Collector,
+    world: World,
+    store: Store,
+    wait: Callable[[int], None],
+    patrol: Callable[[], None],
+) -> None:
+    world.ledger.knows_since()
+    wait(ORPHAN_MS)
+    kept, deleted = (world.ledger.create_batch(new_batch()).job_id for _ in range(2))
+    shards = [results_key(batch_id, 0, 1) for batch_id in (kept, deleted, "batch_unknown")]
+    store.write(*shards, batch_manifest_key(deleted))
+    patrol()
+    assert store.keys == {*shards[:2], batch_manifest_key(deleted)}
+    world.ledger.delete_batch(deleted)
+    store.broken_after = 1  # the manifest goes before all else
+    with pytest.raises(StorageUnavailable):
+        collector.sweep()
+    assert store.keys == set(shards[:2])
+    store.down, store.broken_after = False, 10**9
+    collector.sweep()
+    assert (store.keys, world.ledger.garbage()) == ({shards[0]}, [])
+
+
+def test_the_pictures_of_a_chunk_are_kept_until_it_is_closed(
+    world: World, store: Store, wait: Callable[[int], None], patrol: Callable[[], None]
+) -> None:
+    world.ledger.knows_since()
+    wait(ORPHAN_MS)
+    batch_id = world.ledger.create_batch(new_batch()).job_id
+    world.ledger.indexed(batch_id, 1, 1, 1)
+    opened = world.ledger.open_chunk(batch_id, 1)
+    assert opened
+    place = BatchPlace(batch_id=batch_id, chunk=opened[0], opening=opened[1].opening)
+    job_id, fence = world.lease("captioner", batch=place)
+    picture = artifact(job_id, fence) + "/0/image.png"
+    items = (ItemOutput(number=0, artifacts=with_picture(picture).artifacts),)
+    store.write(picture)
+    world.ledger.commit(job_id, 0, fence, StepOutput(items=items))
+    save(world.ledger, store, job_id)  # does nothing
+    patrol()
+    assert store.keys == {picture}
+    world.ledger.close_chunk(batch_id, place.chunk, place.opening, 1, 0, {})
+    patrol()
+    assert store.keys == set()
 
 
 def test_trained_models_are_kept(store: Store, patrol: Callable[[], None]) -> None:

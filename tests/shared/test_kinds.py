@@ -27,6 +27,7 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "composite": {"source": IMAGE, "target": "file_2"},
     "panorama": {"left": IMAGE, "right": "file_2"},
     "panorama_training": {"dataset": "file_3"},
+    "panorama_evaluation": {"dataset": "file_3"},
 }
 DRAWING = ["generate", "blend", "reimagine"]
 
@@ -87,10 +88,12 @@ def test_image_fields_are_known() -> None:
         "composite": ("source", "mask", "target"),
         "panorama": ("left", "right"),
         "panorama_training": (),
+        "panorama_evaluation": (),
     }
     datasets = {name: kind.dataset_fields() for name, kind in kinds().items()}
     assert {name: fields for name, fields in datasets.items() if fields} == {
-        "panorama_training": ("dataset",)
+        "panorama_training": ("dataset",),
+        "panorama_evaluation": ("dataset",),
     }
 
 
@@ -142,6 +145,7 @@ def test_numbers_out_of_range_or_of_another_type_are_refused(
         ("caption", "prompt", ""),
         ("caption", "max_tokens", 0),
         ("caption", "max_tokens", 513),
+        ("caption", "translate_to", "arb_Arab"),
         ("generate", "prompt", ""),
         ("generate", "prompt", "x" * (MAX_TEXT + 1)),
         ("generate", "prompt", 7),
@@ -226,6 +230,11 @@ def test_a_kind_without_a_seed_stays_as_it_is() -> None:
     ("kind", "fields", "steps"),
     [
         ("caption", {}, [("caption", "captioner")]),
+        (
+            "caption",
+            {"translate_to": ["arb_Arab", "fra_Latn"]},
+            [("caption", "captioner"), ("translate", "translator")],
+        ),
         ("translate", {}, [("translate", "translator")]),
         ("generate", {}, [("diffuse", "diffuser")]),
         ("blend", {}, [("caption", "captioner"), ("diffuse", "diffuser")]),
@@ -330,6 +339,7 @@ def test_an_unknown_family_or_model_is_pointed_at(chosen: dict[str, str], pointe
         ("translate", {"target": "zul_Latn"}, "/input/target"),
         ("translate", {"source": "fra_Latn"}, "/input/source"),
         ("blend", {"translate_to": ["arb_Arab", "zul_Latn"]}, "/input/translate_to/1"),
+        ("caption", {"translate_to": ["zul_Latn"]}, "/input/translate_to/0"),
         ("reimagine", {"translate_to": ["zul_Latn"]}, "/input/translate_to/0"),
     ],
 )

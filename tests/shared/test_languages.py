@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.languages import FLORES_200, english_name, nearest
+from shared.languages import FLORES_200, direction, english_name, nearest, web_tag
 
 
 def test_every_code_has_an_english_name_of_its_own() -> None:
@@ -62,3 +62,22 @@ def test_nothing_is_near_what_is_no_language(asked: str) -> None:
 def test_at_most_n_are_named() -> None:
     assert nearest("kas_Latn", FLORES_200) == ["kas_Arab", "kas_Deva"]
     assert [len(nearest("arabic", FLORES_200, n)) for n in (1, 3, 5)] == [1, 3, 5]
+
+
+@pytest.mark.parametrize(
+    ("flores", "tag", "written"),
+    [
+        ("eng_Latn", "en", "ltr"),
+        ("arb_Arab", "ar", "rtl"),
+        ("arz_Arab", "arz", "rtl"),
+        ("heb_Hebr", "he", "rtl"),
+        ("pes_Arab", "fa", "rtl"),
+        ("urd_Arab", "ur", "rtl"),
+        ("ckb_Arab", "ckb", "rtl"),
+        ("zho_Hant", "zh-Hant", "ltr"),
+        ("kas_Arab", "ks-Arab", "rtl"),
+        ("yue_Hant", "yue", "ltr"),
+    ],
+)
+def test_what_html_calls_a_language(flores: str, tag: str, written: str) -> None:
+    assert (web_tag(flores), direction(flores)) == (tag, written)

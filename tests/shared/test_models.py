@@ -110,6 +110,7 @@ def test_a_model_is_put_together_from_networks_that_there_are(tmp_path: Path) ->
         """
 [compositor.mine]
 networks = ["vgg16", "mine"]
+optional = ["vgg19"]
 [network.mine]
 path = "/networks/mine"
 base = "resnet50"
@@ -121,8 +122,10 @@ path = "/networks/vgg16"
     for name, path in (("mine", "/networks/mine"), ("imagenet", None)):
         vgg16, resnet50 = registry.models["compositor", name].made_of
         assert (vgg16.path, resnet50.path) == ("/networks/vgg16", path)
+    assert [each.name for each in registry.models["compositor", "mine"].may_use] == ["vgg19"]
     assert "compositor" in registry.families
     assert "network" not in registry.families
-    own.write_text('[compositor.mine]\nnetworks = ["nowhere"]\n')
-    with pytest.raises(SettingsError, match="mine: no network is called nowhere"):
-        Registry.load(tmp_path)
+    for field in ("networks", "optional"):
+        own.write_text(f'[compositor.mine]\n{field} = ["nowhere"]\n')
+        with pytest.raises(SettingsError, match="mine: no network is called nowhere"):
+            Registry.load(tmp_path)

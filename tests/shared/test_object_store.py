@@ -21,6 +21,7 @@ import pytest
 
 from shared.errors import NotFound, StorageCorrupt, StorageUnavailable, TooLarge
 from shared.object_store import S3ObjectStore, disposition
+from shared.s3_streams import BLOCK, PART
 from shared.settings import Settings
 from shared.testing.object_store import MemoryObjectStore
 from tests.faults.proxy import FaultProxy
@@ -56,6 +57,8 @@ def test_head(store, prefix):
     assert (head.key, head.bytes, head.media_type) == (prefix + "a", len(DATA), "image/webp")
     assert head.metadata == {"sha256": SHA256, "file-id": "file_1", "width": "40"}
     assert abs(head.modified_at - before) < 60_000
+    store.put(prefix + "b", DATA[:-1], "image/webp")
+    assert store.head(prefix + "b").etag != head.etag == store.head(prefix + "a").etag
 
 
 def test_what_is_not_there(store, prefix):
@@ -119,6 +122,70 @@ def test_what_a_users_bucket_holds(store, prefix):
         next(store.list(prefix, bucket="no-such-bucket"))
 
 
+def test_a_range(store, prefix):
+    store.put(prefix + "a", b"0123456789", "text/plain")
+    assert store.read_range(prefix + "a", 3, 4) == b"3456"
+    assert store.read_range(prefix + "a", 8, 100, bucket="imagemill") == b"89"
+    assert store.read_range(prefix + "a", 3, 0) == b""
+    for key, offset in ((prefix + "a", 10), (prefix + "b", 0)):
+        with pytest.raises(NotFound):
+            store.read_range(key, offset, 1)
+
+
+@pytest.mark.parametrize("size", [0, 5, BLOCK, PART, PART + 1, 2 * PART + 5])
+def test_a_stream_there_and_back(store, prefix, size):
+    data = os.urandom(size)
+    pieces = (data[start : start + 700_000] for start in range(0, size, 700_000))
+    stored = store.put_stream(prefix + "a", pieces, "text/plain", {"purpose": "batch"})
+    assert stored == (hashlib.sha256(data).hexdigest(), size)
+    head = store.head(prefix + "a", bucket="imagemill")
+    assert (head.bytes, store.head(prefix + "a").metadata["purpose"]) == (size, "batch")
+    blocks = list(store.stream(prefix + "a"))
+    assert b"".join(blocks) == data
+    assert all(len(block) <= BLOCK for block in blocks)
+    with pytest.raises(NotFound):
+        next(store.stream(prefix + "b"))
+    with pytest.raises(NotFound):
+        next(store.stream(prefix + "a", bucket="no-such-bucket"))
+
+
+@pytest.mark.parametrize("size", [5, PART + 5])
+def test_a_stream_into_a_users_bucket(store, prefix, size):
+    store.put_stream(prefix + "a", [bytes(size)], "text/plain", bucket="imagemill")
+    assert store.head(prefix + "a", "imagemill").bytes == size
+
+
+def test_nothing_is_left_of_a_stream_that_fails(store, prefix):
+    def pieces():
+        yield bytes(PART)
+        yield bytes(PART)
+        raise ValueError("the source broke off")
+
+    with pytest.raises(ValueError, match="broke off"):
+        store.put_stream(prefix + "a", pieces(), "text/plain")
+    assert not store.exists(prefix + "a")
+    if isinstance(store, S3ObjectStore):
+        uploads = store._client().list_multipart_uploads(Bucket="imagemill", Prefix=prefix)
+        assert not uploads.get("Uploads")
+
+
+def test_a_copy(store, prefix):
+    store.put(prefix + "a b", DATA, "image/png", {"job": "job_1"})
+    store.copy(prefix + "a b", prefix + "ü")
+    store.delete([prefix + "a b"])
+    assert store.get(prefix + "ü") == DATA
+    head = store.head(prefix + "ü")
+    assert (head.media_type, head.metadata) == ("image/png", {"sha256": SHA256, "job": "job_1"})
+    store.copy(prefix + "ü", prefix + "d", bucket="imagemill")
+    assert store.get(prefix + "d") == DATA
+    with pytest.raises(NotFound):
+        store.copy(prefix + "a b", prefix + "c")
+    if isinstance(store, S3ObjectStore):
+        store._retry_s = 0.3  # SeaweedFS calls it an InternalError of its own
+    with pytest.raises((NotFound, StorageUnavailable)):
+        store.copy(prefix + "ü", "c", "no-such-bucket")
+
+
 def test_check(store):
     store.check()
 
@@ -169,6 +236,30 @@ class TestServer:
         store = S3ObjectStore(settings.model_copy(update={"s3_secret_key": "wrong"}), retry_s=0.3)
         with pytest.raises(StorageUnavailable):
             store.put("a", DATA, "image/png")
+
+    def test_a_stream_goes_on_where_it_broke_off(self, settings, prefix):
+        address = urlsplit(settings.s3_endpoint)
+        proxy = FaultProxy((address.hostname, address.port))
+        try:
+            through = {"s3_endpoint": f"http://127.0.0.1:{proxy.port}"}
+            store = S3ObjectStore(settings.model_copy(update=through), retry_s=5)
+            data = os.urandom(30 * BLOCK)  # more than the sockets on the way hold
+            store.put(prefix + "a", data, "image/png")
+            stream = store.stream(prefix + "a")
+            found = next(stream)
+            proxy.cut()
+            assert found + b"".join(stream) == data
+
+            stream = store.stream(prefix + "a")
+            next(stream)
+            proxy.pause()
+            S3ObjectStore(settings).put(prefix + "a", bytes(30 * BLOCK), "image/png")
+            proxy.cut()
+            proxy.heal()
+            with pytest.raises(StorageUnavailable, match="PreconditionFailed"):
+                list(stream)
+        finally:
+            proxy.close()
 
     @pytest.mark.parametrize("size", [3, 20, 60, 90, 120, 180])
     def test_an_answer_that_breaks_off_neither_hangs_nor_confuses_it(self, settings, prefix, size):
@@ -359,6 +450,9 @@ class TestMisbehaviour:
         server.script.append((403, "AccessDenied"))
         with pytest.raises(NotFound):
             next(store.list("a", bucket="other"))
+        server.script.append((403, "AccessDenied"))
+        with pytest.raises(NotFound):
+            store.put_stream("a", [b"x"], "text/plain", bucket="other")
 
     def test_nobody_listens(self):
         settings = Settings(s3_endpoint="http://127.0.0.1:9", s3_access_key="a", s3_secret_key="b")

@@ -186,3 +186,9 @@ def test_a_broker_that_forbids_config_is_checked_all_the_same(
 def test_a_broker_that_is_away_cannot_be_checked(absent: Celery) -> None:
     with pytest.raises(BrokerUnavailable):
         check_broker(absent)
+
+
+def test_a_server_behind_tls_must_show_a_certificate(settings: Settings) -> None:
+    app = broker_app(settings.model_copy(update={"broker_url": "rediss://redis.example:6379/0"}))
+    with app.connection_for_read() as connection:
+        assert connection.ssl == {"ssl_cert_reqs": "required"}

@@ -9,8 +9,6 @@ from workers.model_process import ModelProcess
 from workers.predictor import Checkpoint
 from workers.telemetry import NO_TELEMETRY
 
-# Before torch is imported: on a busy machine two threads of a tiny model wait for each other.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.update(NO_TELEMETRY)
 
 FAKE = "tests.workers.fake_family:Fake"

@@ -1,5 +1,6 @@
 """A model family without a model, told by each sample what to do."""
 
+import ctypes
 import errno
 import os
 import signal
@@ -68,6 +69,7 @@ class Fake(Predictor):
                 "company": texts,
                 "computed": len(batch.padded),
                 "at": time.monotonic(),
+                "arrived": sample.get("arrived"),
                 "pid": os.getpid(),
                 "device": (self.device, os.environ["CUDA_VISIBLE_DEVICES"]),
                 "folder": tempfile.gettempdir(),
@@ -126,6 +128,15 @@ class Fake(Predictor):
                 file.write(b"x" * sample["bytes"])
         if do == "hang":
             time.sleep(600)
+        if do == "be deaf":
+            ctypes.PyDLL(None).sleep(60)  # with the interpreter's lock
+
+
+class Arrival:
+    """In a sample: the moment (time.monotonic()) at which that reached the model process."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return time.monotonic, ()
 
 
 def trained(sample: Mapping[str, Any], batch: Batch) -> dict[str, Any]:

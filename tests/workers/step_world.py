@@ -4,16 +4,19 @@ import hashlib
 import io
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from PIL import Image
 
-from shared.contracts import FileRecord, NewJob, Priority, Step, new_id
+from shared.batches import NewBatch
+from shared.contracts import BatchPlace, FileRecord, Item, NewJob, Priority, Step, new_id
+from shared.item_jobs import chunk_job_id
 from shared.settings import Settings
 from shared.testing.ledger import MemoryLedger
 from shared.testing.object_store import MemoryObjectStore
 from workers.batcher import MicroBatcher
+from workers.item_pool import ItemPool
 from workers.leases import LeaseKeeper
 from workers.step_task import StepRunner
 
@@ -24,6 +27,7 @@ STEPS = {
     "composite": "composite",
     "panorama_training": "train",
 }
+THREADS = 6  # of a worker, for the items of chunks
 
 
 class World:
@@ -39,6 +43,7 @@ class World:
         self.keeper = LeaseKeeper(self.ledger, self.settings)
         self.stopping = threading.Event()
         self.let_in: list[str] = []  # the queues that others were let into
+        self.items = ItemPool(THREADS)
         self.runner = StepRunner(
             "w",
             self.settings,
@@ -47,6 +52,7 @@ class World:
             batcher,
             self.keeper,
             self.let_in.append,
+            self.items,
             self.stopping,
         )
 
@@ -61,21 +67,16 @@ class World:
         params: dict[str, Any] | None = None,
         deadline_s: float | None = None,
         files: tuple[str, ...] = (),
+        priority: Priority = Priority.INTERACTIVE,
         **given: Any,
     ) -> str:
         """A published job of one step."""
-        step = Step(
-            name=STEPS[kind],
-            family=family,
-            model="m",
-            params=params or {},
-            batch_class=2,
-        )
+        step = planned(STEPS[kind], family, params)
         job = NewJob(
             id=new_id("job"),
             tenant="t",
             kind=kind,
-            priority=Priority.INTERACTIVE,
+            priority=priority,
             input=given or {"text": "hello"},
             steps=(step,),
             files=files,
@@ -84,6 +85,40 @@ class World:
         )
         self.ledger.submit(job)
         self.ledger.admit(step.queue(job.priority))
+        return job.id
+
+    def submit_chunk(self, kind: str, inputs: Sequence[dict[str, Any]], *steps: Step) -> str:
+        """The published job of a batch's only chunk, whose items have these inputs."""
+        batch = NewBatch(
+            id=new_id("batch"),
+            tenant="t",
+            request={},
+            metadata={},
+            base_url="",
+            retention_s=1000,
+            completion_window_s=None,
+        )
+        self.ledger.create_batch(batch)
+        self.ledger.indexed(batch.id, 1, len(inputs), 0)
+        opened = self.ledger.open_chunk(batch.id, 1)
+        assert opened
+        place = BatchPlace(batch_id=batch.id, chunk=opened[0], opening=opened[1].opening)
+        job = NewJob(
+            id=chunk_job_id(place, 0),
+            tenant="t",
+            kind=kind,
+            priority=Priority.BULK,
+            input={},
+            steps=steps,
+            batch=place,
+            items=tuple(
+                Item(number=number, custom_id=f"item {number}", input=given)
+                for number, given in enumerate(inputs)
+            ),
+            retention_s=1000,
+        )
+        self.ledger.submit(job)
+        self.ledger.admit(steps[0].queue(job.priority))
         return job.id
 
     def upload(self, data: bytes) -> str:
@@ -122,6 +157,10 @@ class World:
         thread = threading.Thread(target=self.runner.run, args=(job_id, 0), daemon=True)
         thread.start()
         return thread
+
+
+def planned(name: str, family: str, params: dict[str, Any] | None = None) -> Step:
+    return Step(name=name, family=family, model="m", params=params or {}, batch_class=2)
 
 
 def until(condition: Callable[[], Any]) -> None:

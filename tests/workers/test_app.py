@@ -323,6 +323,27 @@ def test_a_server_that_is_away_is_waited_for(hall: Hall) -> None:
     hall.await_success(job)
 
 
+# Several workers
+
+
+def test_a_job_goes_to_the_one_that_is_idle(hall: Hall) -> None:
+    for _ in range(2):
+        hall.worker("diffuser")
+    long = hall.submit("do: sleep 60", "generate")
+    hall.await_running(long)
+    for number in range(8):
+        time.sleep(0.11 * (number % 3))
+        job = hall.submit(f"picture {number}", "generate")
+        hall.await_success(job)
+    assert hall.status(long) is JobStatus.RUNNING
+
+
+def test_what_no_other_takes_the_busy_one_prepares(hall: Hall) -> None:
+    hall.worker("diffuser", shutdown_grace_s=600)
+    jobs = [hall.submit(f"do: sleep {length}", "generate") for length in (60, 1, 1)]
+    until(lambda: all(hall.ledger.get(job).fence == 1 for job in jobs), 10)
+
+
 # Several models
 
 

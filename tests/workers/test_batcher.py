@@ -20,6 +20,7 @@ from shared.errors import (
     StepCanceled,
     StepInterrupted,
 )
+from tests.workers.fake_family import Arrival
 from workers.batcher import MicroBatcher
 from workers.model_process import ModelProcess
 from workers.predictor import Checkpoint
@@ -91,6 +92,116 @@ def test_bulk_waits_a_little_for_company(batcher: MicroBatcher) -> None:
     time.sleep(0.03)
     second = batcher.submit("m", {}, 2, texts("b"), interactive=False)
     assert companies(first, second) == [["a", "b"], ["a", "b"]]
+
+
+def test_the_model_does_not_wait_for_those_who_take_its_results(batcher: MicroBatcher) -> None:
+    occupy(batcher)
+    first = batcher.submit("m", {}, 1, texts("a"))
+    second = batcher.submit("m", {"steps": 1, "seconds": 0.2}, 1, texts("b"))
+    ended: list[bool] = []
+    busy: list[bool] = []
+    first.future.add_done_callback(lambda _: ended.append(second.future.done()))
+    first.future.add_done_callback(lambda _: busy.append(bool(batcher._process._orders)))
+    second.result()
+    assert (ended, busy) == ([False], [True])
+
+
+def ordered_ahead(batcher: MicroBatcher) -> None:
+    """Wait until the model has the batch that follows the running one."""
+    limit = time.monotonic() + 10
+    while not batcher._ahead:
+        assert time.monotonic() < limit
+        time.sleep(0.005)
+
+
+def test_the_samples_of_the_next_batch_arrive_while_one_runs(batcher: MicroBatcher) -> None:
+    busy = occupy(batcher)
+    following = batcher.submit("m", {}, 2, texts("a", "b", arrived=Arrival()))
+    ended = busy.result().results[0]["at"]
+    assert all(each["arrived"] < ended < each["at"] for each in following.result().results)
+
+
+def test_the_next_batch_begins_without_the_worker(batcher: MicroBatcher) -> None:
+    occupy(batcher)
+    following = batcher.submit("m", {}, 2, texts("a", "b"))
+    ordered_ahead(batcher)
+    with batcher._changed:  # whoever needs that waits
+        time.sleep(0.8)
+        held_until = time.monotonic()
+    assert following.result().results[0]["at"] < held_until
+
+
+def test_what_is_more_urgent_overtakes_what_was_ordered(batcher: MicroBatcher) -> None:
+    busy = occupy(batcher)
+    bulk = batcher.submit("m", {}, 1, texts("a"), interactive=False)
+    ordered_ahead(batcher)
+    urgent = batcher.submit("m", {}, 1, texts("b"))
+    assert not busy.future.done()
+    [last], [first] = bulk.result().results, urgent.result().results
+    assert first["at"] < last["at"]
+    assert (first["text"], last["text"]) == ("b", "a")
+
+
+def test_what_was_ordered_and_is_canceled_is_not_run(batcher: MicroBatcher, tmp_path: Path) -> None:
+    busy = occupy(batcher)
+    file = str(tmp_path / "file")
+    canceled = batcher.submit("m", {}, 1, texts("a", do="die once", file=file))
+    later = batcher.submit("m", {}, 1, texts("b"))
+    ordered_ahead(batcher)
+    canceled.cancel()
+    assert companies(busy, later) == [["busy"], ["b"]]
+    assert not Path(file).exists()
+
+
+def test_many_that_overtake_each_other_all_get_their_results(batcher: MicroBatcher) -> None:
+    tickets = []
+    for number in range(60):
+        interactive, wanted = number % 3 == 0, number % 7 != 0
+        ticket = batcher.submit(
+            "m", {"steps": 1, "seconds": 0.01}, 2, texts(f"{number}"), interactive
+        )
+        time.sleep(0.004 * (number % 4))
+        if wanted:
+            tickets.append((number, ticket))
+        else:
+            ticket.cancel()
+    assert [ticket.result().results[0]["text"] for _, ticket in tickets] == [
+        f"{number}" for number, _ in tickets
+    ]
+
+
+def test_a_death_costs_what_was_ordered_ahead_nothing(
+    batcher: MicroBatcher, process: ModelProcess
+) -> None:
+    first = batcher.submit("m", SLOW, 1, texts("a"))
+    second = batcher.submit("m", {}, 2, texts("b", "c"))
+    ordered_ahead(batcher)
+    assert process.pid
+    os.kill(process.pid, signal.SIGKILL)
+    assert companies(first, second) == [["a"], ["b", "c"]]
+
+
+def test_what_may_end_its_process_is_not_ordered_ahead(batcher: MicroBatcher) -> None:
+    busy = occupy(batcher)
+    alone = batcher.submit("m", {}, 1, texts("a"), alone=True)
+    time.sleep(0.2)
+    assert batcher._ahead is None
+    assert companies(busy, alone) == [["busy"], ["a"]]
+
+
+def test_a_deaf_model_holds_nobody_up(batcher: MicroBatcher) -> None:
+    """Its pipe is full of samples; the batcher goes on, and ends it."""
+    deaf = batcher.submit("m", {}, 1, texts("a", do="be deaf"))
+    while not batcher._running:
+        time.sleep(0.005)
+    time.sleep(0.2)
+    large = batcher.submit("m", {}, 1, texts("b", burden=bytes(2**24)))
+    time.sleep(0.2)
+    began = time.monotonic()
+    deaf.cancel()
+    assert isinstance(error(deaf), StepCanceled)
+    assert time.monotonic() - began < 1
+    assert companies(large) == [["b"]]
 
 
 def test_progress_is_over_all_samples(batcher: MicroBatcher) -> None:
@@ -316,7 +427,7 @@ def times(*tickets: Ticket) -> list[float]:
 
 
 def await_load(batcher: MicroBatcher, model: str) -> None:
-    while not batcher._process._running or model in batcher._process.held:
+    while not batcher._process._orders or model in batcher._process.held:
         time.sleep(0.005)
 
 
@@ -398,6 +509,12 @@ def test_a_death_while_loading_is_forgiven_once(tmp_path: Path) -> None:
     process = ModelProcess("tests.workers.fake_family:Fake", "cpu", checkpoints)
     batcher = MicroBatcher(process)
     try:
+        assert work(batcher, "fragile")[0].result().results
+        # Anew, for it has been loaded since; in a process that began with another model.
+        assert process.pid
+        os.kill(process.pid, signal.SIGKILL)
+        assert work(batcher, "a")[0].result().results
+        (tmp_path / "died").unlink()
         assert work(batcher, "fragile")[0].result().results
         (deadly,) = work(batcher, "deadly")
         assert isinstance(error(deadly), ModelProcessDied)

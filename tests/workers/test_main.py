@@ -25,6 +25,8 @@ def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     [
         ([], "--family"),
         (["--family", "captioner", "--device", "gpu"], "cuda:N"),
+        (["--family", "panorama_trainer", "--device", "cuda:0,cpu"], "cuda:N,cuda:M"),
+        (["--family", "panorama_trainer", "--device", "cuda:0,cuda:0"], "twice"),
         (["models"], "action"),
         (["models", "import", "some.pth"], "--as"),
     ],

@@ -84,6 +84,14 @@ def test_the_networks_of_a_model_come_by_their_architecture(folder: Path, tmp_pa
     assert found.revision == f"{importlib.metadata.version('rapidocr')}+{folder_digest(folder)}"
 
 
+def test_optional_networks_come_where_they_are(folder: Path, tmp_path: Path) -> None:
+    own = Model(name="resnet50", family="network", path=str(folder))
+    gone = Model(name="inception", family="network", file="Weights")
+    for optional, expected in [((gone,), {}), ((gone, own), {"resnet50": folder})]:
+        model = Model(name="m", family="compositor", path=str(folder), may_use=optional)
+        assert checkpoint(model, tmp_path).networks == expected
+
+
 def test_loras_that_are_here_and_may_fit_come_with_a_model(tmp_path: Path) -> None:
     for name in ("fits", "other", "any"):
         (tmp_path / name).mkdir()

@@ -15,6 +15,7 @@ from tests.faults.small_disk import small_disk
 from workers import model_import
 from workers.model_files import checkpoint
 from workers.model_import import import_file
+from workers.nets.lpips import Heads
 from workers.nets.vgg import Vgg
 from workers.nets.weights import load
 from workers.pull import pull
@@ -136,6 +137,31 @@ def test_a_file_that_no_hub_has_is_asked_for_and_found(file: Path, tmp_path: Pat
 def test_the_published_panorama_is_checked_to_be_one(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelNotAvailable, match=r"features.* is no tensor of a Generator"):
         bring(file, tmp_path, "panorama-scenery")
+
+
+def test_the_published_weights_of_channels_are_told_from_those_of_another_network(
+    tmp_path: Path,
+) -> None:
+    """LPIPS for an AlexNet has the same names, and begins with as many channels."""
+    for name, channels in (("vgg.pth", (64, 128, 256, 512, 512)), ("alex.pth", (64, 192))):
+        tensors = {
+            f"lin{number}.model.1.weight": torch.full((1, count, 1, 1), 0.5)
+            for number, count in enumerate(channels)
+        }
+        torch.save(tensors, tmp_path / name)
+    with pytest.raises(ModelNotAvailable, match=r"lin1\.model\.1\.weight is \(1, 192, 1, 1\), not"):
+        bring(tmp_path / "alex.pth", tmp_path, "lpips")
+    assert "network/lpips: imported from vgg.pth" in bring(tmp_path / "vgg.pth", tmp_path, "lpips")
+    lpips = Registry.load(tmp_path).models[NETWORK, "lpips"]
+    heads = Heads()
+    load(heads, checkpoint(lpips, tmp_path).path)
+    assert {tap: (len(head), head.sum()) for tap, head in heads.by_tap().items()} == {
+        3: (64, 32),
+        8: (128, 64),
+        15: (256, 128),
+        22: (512, 256),
+        29: (512, 256),
+    }
 
 
 def test_a_full_disk_leaves_what_was_there(file: Path, tmp_path: Path) -> None:

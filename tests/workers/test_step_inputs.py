@@ -1,17 +1,27 @@
-"""What the model of a step is given as files: a data set, trained weights, a folder for results."""
+"""What the model of a step is given: pictures; as files a data set, trained weights, a folder."""
 
 import io
 import tarfile
+import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shared.contracts import DatasetInput, OutputFolder, Sample, Step, TrainedOutput, WeightsInput
-from shared.errors import InvalidArchive, InvalidRequest, NotFound
+from shared.contracts import (
+    DatasetInput,
+    ImageInput,
+    OutputFolder,
+    Sample,
+    Step,
+    TrainedOutput,
+    WeightsInput,
+)
+from shared.errors import InvalidArchive, InvalidRequest, NotFound, TooLarge
 from shared.trained_models import TrainedModels
-from tests.workers.step_world import World
+from tests.workers.step_world import World, png
 from workers.batcher import MicroBatcher
 from workers.step_inputs import StepInputs
 
@@ -20,14 +30,17 @@ STEP = Step(name="train", family="panorama_trainer", model="m")
 
 @pytest.fixture
 def world(batcher: MicroBatcher, tmp_path: Path) -> Iterator[World]:
-    world = World(batcher, models_dir=tmp_path, dataset_gb=10e-9)  # ten bytes
+    # Ten bytes, and a megabyte.
+    world = World(batcher, models_dir=tmp_path, dataset_gb=10e-9, max_upload_mb=1)
     yield world
     world.close()
 
 
 @pytest.fixture
 def inputs(world: World) -> Iterator[StepInputs]:
-    with StepInputs(world.settings, world.ledger, world.store, lambda call: call()) as inputs:
+    with closing(
+        StepInputs(world.settings, world.ledger, world.store, lambda call: call())
+    ) as inputs:
         yield inputs
 
 
@@ -48,6 +61,56 @@ def tar(**files: bytes) -> bytes:
             entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data))
     return buffer.getvalue()
+
+
+def zipped(data: bytes) -> tuple[bytes, int, int]:
+    """A zip of two equal files; where the second one's local header is, and its packed size."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("a.png", "b.png"):
+            archive.writestr(name, data)
+        entry = archive.getinfo("b.png")
+    return buffer.getvalue(), entry.header_offset, entry.compress_size
+
+
+def test_a_picture_that_is_an_object_of_a_users_bucket(world: World, inputs: StepInputs) -> None:
+    world.store.objects["photos", "in/a.png"] = png((30, 7))
+    world.store.objects["photos", "large.png"] = bytes(2**20 + 1)
+    assert fetched(inputs, ImageInput("s3://photos/in/a.png")).size == (30, 7)
+    with pytest.raises(TooLarge):
+        fetched(inputs, ImageInput("s3://photos/large.png"))
+    with pytest.raises(NotFound):
+        fetched(inputs, ImageInput("s3://photos/gone.png"))
+
+
+def test_a_picture_within_a_tar(world: World, inputs: StepInputs) -> None:
+    data, first, second = tar(a=png(), b=png((30, 7))), len(png()), len(png((30, 7)))
+    offset = 512 + -(-first // 512) * 512 + 512
+    reference = f"{world.upload(data)}#{offset}+{second}"
+    assert fetched(inputs, ImageInput(reference)).size == (30, 7)
+    world.store.objects["photos", "cut.tar"] = data[: offset + 10]
+    with pytest.raises(InvalidArchive, match="ends within"):
+        fetched(inputs, ImageInput(f"s3://photos/cut.tar#{offset}+{second}"))
+
+
+def test_a_picture_within_a_zip(world: World, inputs: StepInputs) -> None:
+    picture = png((30, 7))
+    data, offset, size = zipped(picture)
+    world.store.objects["photos", "a.zip"] = data
+    reference = f"s3://photos/a.zip#{offset}+{size}+zip+"
+    assert fetched(inputs, ImageInput(f"{reference}{len(picture)}")).size == (30, 7)
+    with pytest.raises(InvalidArchive):
+        fetched(inputs, ImageInput(f"{reference}{len(picture) - 1}"))
+
+
+def test_a_member_that_unpacks_to_too_much_is_not_unpacked(
+    world: World, inputs: StepInputs
+) -> None:
+    data, offset, size = zipped(bytes(2**20 + 1))
+    file_id = world.upload(data)
+    for stated, error in ((2**20 + 1, TooLarge), (2**20, InvalidArchive)):
+        with pytest.raises(error):
+            fetched(inputs, ImageInput(f"{file_id}#{offset}+{size}+zip+{stated}"))
 
 
 def test_an_archive_becomes_numbered_files(world: World, inputs: StepInputs) -> None:
@@ -94,7 +157,9 @@ def test_trained_weights_are_fetched_once_for_all_steps(world: World, inputs: St
 
 
 def test_folders_are_gone_in_the_end(world: World) -> None:
-    with StepInputs(world.settings, world.ledger, world.store, lambda call: call()) as inputs:
+    with closing(
+        StepInputs(world.settings, world.ledger, world.store, lambda call: call())
+    ) as inputs:
         first, second = (fetched(inputs, OutputFolder()) for _ in range(2))
         assert first != second
         assert contents(first) == contents(second) == []

@@ -15,16 +15,14 @@ import pytest
 from PIL import Image
 
 from shared.contracts import JobRecord, JobStatus, StepStatus
-from shared.errors import DiskFull, StorageUnavailable, UnexpectedError
 from shared.images import read_recipe
 from shared.testing.object_store import MemoryObjectStore
 from shared.trained_models import TrainedModels
 from tests.workers.step_world import World, png, until
-from workers import step_task
+from workers import patience
 from workers.batcher import MicroBatcher
 from workers.model_process import ModelProcess
 from workers.predictor import Checkpoint
-from workers.step_task import retry_delay_s
 
 QUEUE = "1-interactive.translator.m"
 SLOW = {"steps": 40, "seconds": 0.05}
@@ -234,7 +232,7 @@ def test_a_worker_that_ends_does_not_wait_for_storage(world: World, how: str) ->
 def test_an_absent_store_costs_no_attempt_in_the_end(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step_task, "STORAGE_PATIENCE_S", 0.0)
+    monkeypatch.setattr(patience, "STORAGE_PATIENCE_S", 0.0)
     file_id = world.upload(png())
     job_id = world.submit("caption", "captioner", files=(file_id,), image=file_id)
     world.store.down = True
@@ -322,7 +320,7 @@ class FullDisk(MemoryObjectStore):
 @pytest.mark.parametrize("where", ["model", "worker"])
 def test_a_full_disk_costs_no_attempt(world: World, where: str) -> None:
     if where == "worker":
-        world.runner._store = world.store = FullDisk()
+        world.runner._bench.store = world.store = FullDisk()
     text = "do: fill the disk" if where == "model" else "a cat"
     job_id = world.submit("generate", "diffuser", prompt=text, n=1, seed=5)
     for _ in range(3):
@@ -398,11 +396,6 @@ def test_a_lease_is_kept_while_the_step_runs(world: World) -> None:
         thread.join(0.05)
     job = world.ledger.get(job_id)
     assert (job.status, job.fence) == (JobStatus.SUCCEEDED, 1)
-
-
-def test_the_pause_before_a_retry_grows_with_the_attempts_that_count() -> None:
-    assert [retry_delay_s(UnexpectedError(""), attempt) for attempt in (1, 2, 3)] == [1, 2, 4]
-    assert retry_delay_s(DiskFull(""), 1) == retry_delay_s(StorageUnavailable(""), 1) == 5
 
 
 # Training

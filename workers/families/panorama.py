@@ -5,7 +5,8 @@ sample  {"left", "right": RGB PIL.Image, no side of them shorter than the networ
 params  full_height (bool)
 result  {"image": RGB PIL.Image}: as the network drew it, 3·size×size pixels, of the squares next
         to the middle; or with full_height the whole pictures and between them a square middle, at
-        the height of the lower one. For a picture that is too small an InvalidImage.
+        the height of the lower one. An InvalidImage where a picture is too small, or the result
+        would have more pixels than MAX_PIXELS.
 
 Lu, Chang, Chiu: "Bridging the Visual Gap: Wide-Range Image Blending", CVPR 2021,
 https://arxiv.org/abs/2103.15149. A checkpoint is a folder with `model.safetensors` and, unless it
@@ -23,7 +24,10 @@ from PIL import Image
 from torch import Tensor
 
 from shared.errors import InvalidImage
+from shared.kind import Size
+from shared.kinds.panorama import unfit
 from shared.models import TRAINED
+from shared.settings import load_settings
 from workers.dtypes import dtype_of
 from workers.nets.panorama.checkpoint import load
 from workers.nets.panorama.generator import Generator
@@ -40,6 +44,7 @@ class Panorama(Predictor):
         super().__init__(device)
         self._checkpoints: dict[str, Checkpoint] = {}
         self._models: dict[str, Generator] = {}
+        self._max_pixels = load_settings().max_pixels
 
     def load(self, checkpoint: Checkpoint) -> None:
         self._checkpoints[checkpoint.model] = checkpoint
@@ -86,15 +91,11 @@ class Panorama(Predictor):
         self, batch: Batch, sample: Mapping[str, Any]
     ) -> Mapping[str, Image.Image] | InvalidImage:
         """What the network sees of a sample's pictures, or why it cannot take them."""
-        size = self._models[batch.model].config.size
-        for side in SIDES:
-            width, height = sample[side].size
-            if min(width, height) < size:
-                return InvalidImage(
-                    f"the {side} picture has {width}×{height} pixels; {batch.model} takes none "
-                    f"smaller than {size}×{size}"
-                )
-        whole = batch.params["full_height"]
+        size, whole = self._models[batch.model].config.size, batch.params["full_height"]
+        sizes: dict[str, Size] = {side: sample[side].size for side in SIDES}
+        wrong = unfit(sizes, size, whole, self._max_pixels)
+        if wrong:
+            return InvalidImage("; ".join(f"{name}: {text}" for name, text in wrong.items()))
         return {side: square(sample[side], side, size, whole) for side in SIDES}
 
     @torch.inference_mode()

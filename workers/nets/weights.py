@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from shared.errors import ModelNotAvailable
 from shared.models import Model
+from workers.nets.inception import Inception
+from workers.nets.lpips import Heads
 from workers.nets.resnet import ResNet50
 from workers.nets.vgg import CONVOLUTIONS, Vgg
 
@@ -25,6 +27,8 @@ ARCHITECTURES: Mapping[str, Callable[[], nn.Module]] = {
     "vgg16": lambda: Vgg(16),
     "vgg19": lambda: Vgg(19),
     "resnet50": ResNet50,
+    "inception": Inception,
+    "lpips": Heads,
 }
 UNUSED = "num_batches_tracked"  # nothing in evaluation; old files do not have it
 

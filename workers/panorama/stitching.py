@@ -6,6 +6,8 @@ import numpy as np
 from PIL import Image
 from scipy.fft import dct, idct
 
+from shared.kinds.panorama import width_at
+
 Side = Literal["left", "right"]  # of the panorama
 
 REDUCING_GAP = 3.0  # nothing is seen of a shrinking in two steps from here on (Pillow's manual)
@@ -79,5 +81,5 @@ def picture_of(values: np.ndarray) -> Image.Image:
 def _of_height(picture: Image.Image, height: int) -> Image.Image:
     if picture.height == height:
         return picture
-    width = max(1, round(picture.width * height / picture.height))
-    return picture.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
+    size = width_at(picture.size, height), height
+    return picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from imagemill.cli import jobs, kinds, listings, score
+from imagemill.cli import batch, jobs, kinds, listings, panorama, score
 from imagemill.cli.show import note
 from imagemill.errors import ApiError, ImagemillError, InvalidInput, ServiceUnavailable
 from imagemill.version import __version__
@@ -25,7 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 kinds.add_to(app)
+app.add_typer(panorama.app, name="panorama")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(batch.app, name="batch")
 app.add_typer(listings.models, name="models")
 app.command()(listings.workers)
 app.command()(score.score)

@@ -113,52 +113,15 @@ def composite(
     return [{"source": source, "mask": mask, "target": target, **fields}]
 
 
-def panorama(
-    left: Image,
-    right: Image,
-    both_orders: Annotated[
-        bool | None, typer.Option(help="Draw what lies between right and left too.")
-    ] = None,
-    full_height: Annotated[
-        bool | None, typer.Option(help="Put the whole pictures beside the middle, at their size.")
-    ] = None,
-) -> Inputs:
-    """Make one wide picture of two, with a generated middle between them."""
-    return [locals()]
-
-
-def panorama_training(
-    dataset: Annotated[
-        str,
-        typer.Argument(help="A zip, tar or tar.gz of pictures, or file_…, s3://bucket/prefix/."),
-    ],
-    stage: Annotated[str | None, typer.Option(help="reconstruction, then finetune.")] = None,
-    start_from: Annotated[str | None, typer.Option(metavar="NAME", help="A model.")] = None,
-    name: Annotated[str | None, typer.Option(help="What the new model is called.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Times that each picture is seen.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Samples of a batch.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of the generator.")] = None,
-    discriminator_share: Annotated[
-        float | None, typer.Option(help="Of that, for the discriminator.")
-    ] = None,
-    pairing: Annotated[str | None, typer.Option(help="lpips or random.")] = None,
-    held_out: Annotated[
-        int | None, typer.Option(help="Pictures to measure and show, not to train on.")
-    ] = None,
-    recompute: Annotated[bool | None, typer.Option(help="Trade time for less memory.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of all that is left to chance.")] = None,
-) -> Inputs:
-    """Train a model for panoramas on your pictures."""
-    return [locals()]
-
-
 def caption(
     images: Images,
     prompt: Annotated[str | None, typer.Option(help="Words that the caption begins with.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="How long it may become.")] = None,
+    translate_to: Languages = None,
 ) -> Inputs:
     """Say in words what pictures show."""
-    return [{"image": image, "prompt": prompt, "max_tokens": max_tokens} for image in images]
+    fields = {"prompt": prompt, "max_tokens": max_tokens, "translate_to": translate_to}
+    return [{"image": image, **fields} for image in images]
 
 
 def vqa(
@@ -235,8 +198,6 @@ def add_to(app: typer.Typer) -> None:
     for make_inputs in (
         blend,
         composite,
-        panorama,
-        panorama_training,
         generate,
         caption,
         vqa,

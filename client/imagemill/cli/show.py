@@ -45,21 +45,35 @@ def result_lines(job: Job) -> Iterator[str]:
     if job.kind in TEXT_OUTPUT:
         text = job.outputs.get(TEXT_OUTPUT[job.kind])
         yield from text if isinstance(text, list) else [text or ""]
-        return
-    caption, prompt = job.outputs.get("caption"), job.outputs.get("prompt")
-    for name, text in (("caption", caption), ("text", job.outputs.get("text"))):
-        if text:
-            yield f"{name}: {text}"
-    if prompt and job.kind == "reimagine" and prompt != caption:
-        yield f"prompt: {prompt}"
+    else:
+        caption, prompt = job.outputs.get("caption"), job.outputs.get("prompt")
+        for name, text in (("caption", caption), ("text", job.outputs.get("text"))):
+            if text:
+                yield f"{name}: {text}"
+        if prompt and job.kind == "reimagine" and prompt != caption:
+            yield f"prompt: {prompt}"
     translations: Mapping[str, Any] = job.outputs.get("translations") or {}
     for language, text in translations.items():
         yield f"{language}: {text}"
     if model := job.outputs.get("trained_model"):
         yield f"model: {model}"
+    if job.kind == "panorama_evaluation":
+        yield from measures(job.outputs)
     for verdict in job.outputs.get("safety") or ():
         if verdict.get("blocked"):
             yield f"blocked: {verdict.get('name')}"
+
+
+def measures(outputs: Mapping[str, Any]) -> Iterator[str]:
+    """What an evaluation of a panorama model found."""
+    kid = outputs["kid"]
+    yield f"model: {outputs['model']}"
+    yield f"FID: {outputs['fid']:.4g}"
+    yield f"KID: {kid['mean']:.4g} ± {kid['std']:.2g}"
+    yield f"features: {outputs['features']}"
+    yield f"pictures: {outputs['real']}, panoramas: {outputs['generated']}"
+    for way, errors in outputs["reconstruction"].items():
+        yield f"{way}: " + ", ".join(f"{name} {error:.4f}" for name, error in errors.items())
 
 
 def describe(job: Job) -> str:

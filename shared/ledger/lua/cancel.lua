@@ -11,7 +11,7 @@ end
 redis.call('HSET', job_key(id), 'cancel', 1)
 if erase_flag then
   redis.call('HSET', job_key(id), 'erase', 1)
-  forget_request(id)
+  forget_request(job_key(id), id)
 end
 if phase == 'leased' then
   set_status(id, 'canceling')

@@ -6,12 +6,14 @@
 -- message claimed so far was published) · queues set · jobs:{tenant} and jobs:{tenant}:{status}
 -- zsets (for listing) · unsaved zset (jobs whose manifest is behind, by since when) · expires zset
 -- (`job:{id}` of ended jobs and `file:{id}`, by when they go) · garbage zset (object keys to erase)
--- · file:{id} hash, file:{id}:jobs set (the unfinished jobs that need it) ·
--- idempotency:{tenant}:{key} hash · turn:{name} · cursors hash · knows_since · counters hash.
+-- · file:{id} hash, file:{id}:jobs set (the unfinished jobs and batches that need it) ·
+-- idempotency:{tenant}:{key} hash · turn:{name} · cursors hash · knows_since · counters hash. Those
+-- of batches are named in common_batches.lua.
 --
 -- A job's `phase` says who acts next: `waiting` (the admission), `delayed` (the retry timer),
 -- `published` (a worker, when the message arrives), `leased` (the worker that holds it), `ended`.
--- All times are milliseconds on this server's clock.
+-- Jobs of a batch are in no listing, need no manifest and do not expire: the chunk that they belong
+-- to decides over them. All times are milliseconds on this server's clock.
 
 local function clock()
   local t = redis.call('TIME')
@@ -37,10 +39,10 @@ local plans = {}
 local function plan_of(id)
   local plan = plans[id]
   if not plan then
-    local tenant, seq, queues, step_count, deadline_at =
-      get(id, 'tenant', 'seq', 'queues', 'step_count', 'deadline_at')
+    local tenant, seq, queues, step_count, deadline_at, batch =
+      get(id, 'tenant', 'seq', 'queues', 'step_count', 'deadline_at', 'batch')
     plan = {tenant = tenant, seq = seq, queues = cjson.decode(queues),
-      step_count = tonumber(step_count), deadline_at = tonumber(deadline_at)}
+      step_count = tonumber(step_count), deadline_at = tonumber(deadline_at), batch = batch}
     plans[id] = plan
   end
   return plan
@@ -51,10 +53,11 @@ local function queue_of(id, step) return plan_of(id).queues[step + 1] end
 local function set_status(id, status)
   local old = redis.call('HGET', job_key(id), 'status')
   if old == status then return end
+  redis.call('HSET', job_key(id), 'status', status)
+  if plan_of(id).batch then return end
   local index = 'jobs:' .. plan_of(id).tenant .. ':'
   if old then redis.call('ZREM', index .. old, id) end
   redis.call('ZADD', index .. status, plan_of(id).seq, id)
-  redis.call('HSET', job_key(id), 'status', status)
 end
 
 -- The next moment at which the reaper must look, but no later than the job's own deadline.
@@ -99,31 +102,72 @@ local function remember() redis.call('SET', 'knows_since', now, 'NX') end
 
 local function mark_unsaved(id)
   redis.call('HINCRBY', job_key(id), 'version', 1)
-  redis.call('ZADD', 'unsaved', 'NX', now, id)
+  if not plan_of(id).batch then redis.call('ZADD', 'unsaved', 'NX', now, id) end
 end
 
--- Let go of the Idempotency-Key: repeating the request of a deleted job makes a new one.
-local function forget_request(id)
-  local tenant, key = get(id, 'tenant', 'idempotency')
+local function request_key(tenant, key) return 'idempotency:' .. tenant .. ':' .. key end
+
+-- What a request with this Idempotency-Key is answered, if there was one before.
+local function repeated_request(tenant, key, body_hash)
   if key == '' then return end
-  local request = 'idempotency:' .. tenant .. ':' .. key
+  local seen, hash = unpack(redis.call('HMGET', request_key(tenant, key), 'job', 'hash'))
+  if seen then return {hash == body_hash and 'repeat' or 'conflict', seen} end
+end
+
+-- The Idempotency-Key stands for the job or batch `id` from `created_at` on.
+local function keep_request(tenant, key, body_hash, id, created_at)
+  local seconds = math.ceil((created_at - now) / 1000) + IDEMPOTENCY_S
+  local request = request_key(tenant, key)
+  if key ~= '' and seconds > 0 and redis.call('EXISTS', request) == 0 then
+    redis.call('HSET', request, 'job', id, 'hash', body_hash)
+    redis.call('EXPIRE', request, seconds)
+  end
+end
+
+-- Let go of the Idempotency-Key: repeating the request of what was deleted makes a new one.
+local function forget_request(key_of_record, id)
+  local tenant, key = unpack(redis.call('HMGET', key_of_record, 'tenant', 'idempotency'))
+  if key == '' then return end
+  local request = request_key(tenant, key)
   if redis.call('HGET', request, 'job') == id then redis.call('DEL', request) end
 end
 
 local function job_prefix(id) return 'jobs/' .. id .. '/' end
 
+-- The set of the jobs of one opening of a batch's chunk.
+local function chunk_set(batch_id, opening)
+  return 'batch:' .. batch_id .. ':jobs:' .. string.format('%d', opening)
+end
+
 local function erase(id)
-  local tenant, status = get(id, 'tenant', 'status')
+  local tenant, status, batch = get(id, 'tenant', 'status', 'batch')
+  if batch then
+    local place = cjson.decode(batch)
+    redis.call('SREM', chunk_set(place.batch_id, place.opening), id)
+  end
   redis.call('ZREM', 'jobs:' .. tenant, id)
   redis.call('ZREM', 'jobs:' .. tenant .. ':' .. status, id)
   redis.call('ZREM', 'unsaved', id)
   redis.call('ZREM', 'expires', job_key(id))
-  forget_request(id)
+  forget_request(job_key(id), id)
   redis.call('DEL', job_key(id))
   redis.call('ZADD', 'garbage', now, job_prefix(id))
 end
 
--- Forget a file; its bytes are garbage once no unfinished job needs them.
+-- The first of these files that is not there for the tenant.
+local function missing_file(tenant, files)
+  for _, file in ipairs(files) do
+    local owner, deleted = unpack(redis.call('HMGET', 'file:' .. file, 'tenant', 'deleted'))
+    if owner ~= tenant or deleted then return file end
+  end
+end
+
+-- The files stay for a job or batch that has not ended.
+local function hold_files(files, holder)
+  for _, file in ipairs(files) do redis.call('SADD', 'file:' .. file .. ':jobs', holder) end
+end
+
+-- Forget a file; its bytes are garbage once no unfinished job or batch needs them.
 local function forget_file(id)
   local record = 'file:' .. id
   redis.call('ZREM', 'expires', record)
@@ -132,6 +176,13 @@ local function forget_file(id)
   else
     redis.call('ZADD', 'garbage', now, redis.call('HGET', record, 'key'))
     redis.call('DEL', record)
+  end
+end
+
+local function let_files_go(files, holder)
+  for _, file in ipairs(files) do
+    redis.call('SREM', 'file:' .. file .. ':jobs', holder)
+    if redis.call('HGET', 'file:' .. file, 'deleted') then forget_file(file) end
   end
 end
 
@@ -153,13 +204,10 @@ local function finish(id, status, error_json)
     end
   end
   redis.call('ZREM', 'due', id)
-  redis.call('ZADD', 'expires', expires_at, job_key(id))
+  if not plan_of(id).batch then redis.call('ZADD', 'expires', expires_at, job_key(id)) end
   mark_unsaved(id)
   count(status)
-  for _, file in ipairs(cjson.decode(files)) do
-    redis.call('SREM', 'file:' .. file .. ':jobs', id)
-    if redis.call('HGET', 'file:' .. file, 'deleted') then forget_file(file) end
-  end
+  let_files_go(cjson.decode(files), id)
   if erase_flag then erase(id) end
 end
 

@@ -1,4 +1,4 @@
--- DELETE_FILE: forget an upload; its object is erased once no unfinished job needs it.
+-- DELETE_FILE: forget an upload; its object is erased once no unfinished job or batch needs it.
 -- → 'ok' | 'gone'
 local id, tenant = ARGV[1], ARGV[2]
 

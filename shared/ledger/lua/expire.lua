@@ -1,4 +1,4 @@
--- EXPIRE: erase ended jobs and forget files that were kept for as long as was promised, at most
+-- EXPIRE: erase ended jobs and batches and forget files that were kept for as long as was promised, at most
 -- `limit` a call. → how many
 local limit = tonumber(ARGV[1])
 
@@ -9,6 +9,8 @@ for _, key in ipairs(due) do
     redis.call('ZREM', 'expires', key)
   elseif what == 'job' then
     erase(id)
+  elseif what == 'batch' then
+    erase_batch(id)
   else
     forget_file(id)
   end

@@ -13,21 +13,13 @@ local tenant, phase, step, files, key, body_hash, created_at, expires_at = get(i
 redis.call('ZADD', 'jobs:' .. tenant, seq, id)
 set_status(id, status)
 remember()
-
-local request = 'idempotency:' .. tenant .. ':' .. key
-local request_s = math.ceil((created_at - now) / 1000) + IDEMPOTENCY_S
-if key ~= '' and request_s > 0 and redis.call('EXISTS', request) == 0 then
-  redis.call('HSET', request, 'job', id, 'hash', body_hash)
-  redis.call('EXPIRE', request, request_s)
-end
+keep_request(tenant, key, body_hash, id, created_at)
 
 if phase == 'ended' then
   redis.call('ZADD', 'expires', expires_at, job_key(id))
   return 1
 end
-for _, file in ipairs(cjson.decode(files)) do
-  redis.call('SADD', 'file:' .. file .. ':jobs', id)
-end
+hold_files(cjson.decode(files), id)
 if status == 'canceling' then
   finish(id, 'canceled', nil)
 else

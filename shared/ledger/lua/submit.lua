@@ -1,17 +1,19 @@
 -- SUBMIT: record a job and put its first step in the queue. Repeating it changes nothing.
--- → {'created' | 'repeat' | 'conflict' | 'missing', job id or file id}
+-- One of a batch must find its chunk open, and then belongs to it.
+-- → {'created' | 'repeat' | 'conflict' | 'missing' | 'closed', job id or file id}
 local id, tenant, kind, priority, input, metadata, steps, queues, files,
-  deadline_ms, retention_ms, key, body_hash = unpack(ARGV)
+  deadline_ms, retention_ms, key, body_hash, batch, items = unpack(ARGV)
 
 if redis.call('EXISTS', job_key(id)) == 1 then return {'created', id} end
-local request = 'idempotency:' .. tenant .. ':' .. key
-if key ~= '' then
-  local seen, hash = unpack(redis.call('HMGET', request, 'job', 'hash'))
-  if seen then return {hash == body_hash and 'repeat' or 'conflict', seen} end
-end
-for _, file in ipairs(cjson.decode(files)) do
-  local owner, deleted = unpack(redis.call('HMGET', 'file:' .. file, 'tenant', 'deleted'))
-  if owner ~= tenant or deleted then return {'missing', file} end
+local repeated = repeated_request(tenant, key, body_hash)
+if repeated then return repeated end
+local missing = missing_file(tenant, cjson.decode(files))
+if missing then return {'missing', missing} end
+
+if batch ~= '' then
+  local place = cjson.decode(batch)
+  if opening_of(place.batch_id, place.chunk) ~= place.opening then return {'closed', id} end
+  redis.call('SADD', chunk_set(place.batch_id, place.opening), id)
 end
 
 local deadline = tonumber(deadline_ms)
@@ -23,15 +25,14 @@ redis.call('HSET', job_key(id), 'id', id, 'tenant', tenant, 'kind', kind, 'prior
   'created_at', now, 'expires_at', now + retention_ms, 'retention_ms', retention_ms,
   'deadline_at', deadline, 'idempotency', key, 'body_hash', body_hash,
   field(0, 'queued_at'), now)
-redis.call('ZADD', 'jobs:' .. tenant, seq, id)
+if batch ~= '' then
+  redis.call('HSET', job_key(id), 'batch', batch, 'items', items)
+else
+  redis.call('ZADD', 'jobs:' .. tenant, seq, id)
+end
 set_status(id, 'queued')
-for _, file in ipairs(cjson.decode(files)) do
-  redis.call('SADD', 'file:' .. file .. ':jobs', id)
-end
-if key ~= '' then
-  redis.call('HSET', request, 'job', id, 'hash', body_hash)
-  redis.call('EXPIRE', request, IDEMPOTENCY_S)
-end
+hold_files(cjson.decode(files), id)
+keep_request(tenant, key, body_hash, id, now)
 enqueue(id, 0)
 mark_unsaved(id)
 remember()

@@ -37,9 +37,10 @@ def test_what_is_left_open_is_the_stages_own_or_the_models() -> None:
         "stage": "reconstruction",
         "held_out": 16,
         "recompute": False,
-        "features": 0.01,
+        "features": 0.0,
         "weight_decay": 0.0,
         "adversarial": 0.0,
+        "gradient": 0.2,
     }
     assert step.queue(Priority.BULK) == "2-bulk.panorama_trainer.tiny"
 

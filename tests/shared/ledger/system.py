@@ -6,21 +6,24 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import redis
 from botocore.exceptions import ClientError
 
-from shared.contracts import Artifact, FileRecord, JobRecord, StepOutput
+from shared.contracts import CHUNK, Artifact, BatchPlace, FileRecord, JobRecord, StepOutput
 from shared.file_metadata import object_metadata
+from shared.item_jobs import chunk_job_id
+from shared.layout import batch_manifest_key, chunk_key, errors_key, results_key
 from shared.ledger import Ledger
 from shared.ledger.verify import LATE_MS, Verifier
 from shared.manifest import save
 from shared.object_store import S3ObjectStore
 from shared.queues import admit, broker_app
 from shared.settings import Settings
-from tests.shared.ledger.world import new_file, new_job
+from tests.shared.ledger.world import new_batch, new_file, new_job
 
 ROOT = Path(__file__).resolve().parents[3]
 BUCKET = "ledger-tests"
@@ -111,6 +114,43 @@ class System:
         while not self.work(job_id).status.terminal:
             pass
         return job_id
+
+    def batch(self, *closed: list[str], chunks: int = 4, **fields: object) -> str:
+        """Full chunks: the first ones closed, with items that failed with these codes, the next
+        one open, with a job."""
+        batch_id = self.ledger.create_batch(new_batch(**fields)).job_id
+        for chunk in range(chunks):
+            self.store.put(chunk_key(batch_id, chunk), b"{}\n", "application/jsonl")
+        self.ledger.indexed(batch_id, chunks, CHUNK * chunks, 1_000)
+        for codes in closed:
+            self.close_next(batch_id, codes)
+        self.open_next(batch_id)
+        self.save_batch(batch_id)
+        return batch_id
+
+    def open_next(self, batch_id: str) -> tuple[int, int]:
+        opened = self.ledger.open_chunk(batch_id, 8)
+        assert opened is not None
+        chunk, opening = opened[0], opened[1].opening
+        place = BatchPlace(batch_id=batch_id, chunk=chunk, opening=opening)
+        job_id = self.submit("captioner", id=chunk_job_id(place, 0), batch=place)
+        self.ledger.chunk_jobs(batch_id, chunk, opening, [job_id])
+        return chunk, opening
+
+    def close_next(self, batch_id: str, codes: list[str]) -> int:
+        chunk, opening = self.open_next(batch_id)
+        lines = b"".join(b'{"error": {"code": "%s"}}\n' % code.encode() for code in codes)
+        if codes:
+            self.store.put(errors_key(batch_id, chunk, opening), lines, "application/jsonl")
+        self.store.put(results_key(batch_id, chunk, opening), b"", "application/jsonl")
+        numbers = CHUNK - len(codes), len(codes), Counter(codes)
+        assert self.ledger.close_chunk(batch_id, chunk, opening, *numbers)
+        return chunk
+
+    def save_batch(self, batch_id: str) -> None:
+        """Write the batch's manifest."""
+        text = self.ledger.batch(batch_id).model_dump_json()
+        self.store.put(batch_manifest_key(batch_id), text.encode(), "application/json")
 
     def save_all(self) -> None:
         """Write every manifest that is behind."""

@@ -225,15 +225,17 @@ def test_the_command_says_what_it_did(system: System) -> None:
     would = system.command("rebuild", "--dry-run")
     assert (would.returncode, would.stderr) == (0, "")
     assert would.stdout == (
-        "would restore 1 finished jobs, queue 1 again, 1 files; 0 could not be read\n"
+        "would restore 1 finished jobs, queue 1 again, 1 files, 0 batches; 0 could not be read\n"
     )
     did = system.command("rebuild")
     assert (did.returncode, did.stderr) == (0, "")
-    assert did.stdout == "restored 1 finished jobs, queued 1 again, 1 files; 0 could not be read\n"
+    assert did.stdout == (
+        "restored 1 finished jobs, queued 1 again, 1 files, 0 batches; 0 could not be read\n"
+    )
     system.store.put("jobs/job_1/manifest.json", b"{", "application/json")
     failed = system.command("rebuild")
     assert (failed.returncode, failed.stderr) == (1, "")
     assert failed.stdout == (
         "cannot read jobs/job_1/manifest.json\n"
-        "restored 0 finished jobs, queued 0 again, 0 files; 1 could not be read\n"
+        "restored 0 finished jobs, queued 0 again, 0 files, 0 batches; 1 could not be read\n"
     )

@@ -18,6 +18,16 @@ def test_a_turn_is_taken_once_in_its_time(world: World) -> None:
     assert not world.ledger.take_turn("sweep", 30)
 
 
+def test_a_turn_is_kept_while_it_is_needed(world: World) -> None:
+    assert world.ledger.take_turn("sweep", 30)
+    world.advance(29_000)
+    world.ledger.keep_turn("sweep", 30)
+    world.advance(29_000)
+    assert not world.ledger.take_turn("sweep", 30)
+    world.advance(1_000)
+    assert world.ledger.take_turn("sweep", 30)
+
+
 def test_a_cursor_is_where_it_was_left(world: World) -> None:
     assert world.ledger.cursor("orphans") == ""
     world.ledger.set_cursor("orphans", "jobs/é/")

@@ -18,13 +18,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from shared.contracts import JobRecord, JobStatus, Priority
+from shared.batches import BatchRecord
+from shared.contracts import BatchPlace, JobRecord, JobStatus, Priority
 from shared.errors import ImagemillError, ModelProcessDied, PredictionFailed, StorageUnavailable
 from shared.ledger import Ledger
 from shared.settings import Settings
 from tests.shared.ledger.world import (
     ClockedLedger,
     ClockedMemoryLedger,
+    new_batch,
     new_file,
     new_job,
     output,
@@ -34,17 +36,17 @@ SCALE = int(os.environ.get("IMAGEMILL_HYPOTHESIS_SCALE", "1"))  # to look longer
 DAY_MS = 86_400_000
 JOBS = [f"job_{i}" for i in range(4)]
 FILES = [f"file_{i}" for i in range(2)]
+BATCHES = [f"batch_{i}" for i in range(2)]
+CODES: list[dict[str, int]] = [{}, {}, {"poison": 1}, {"poison": 2, "invalid_image": 1}]
+FAMILIES = ["captioner", "diffuser"]
 CHAINS = [("captioner",), ("captioner", "diffuser"), ("diffuser", "captioner", "diffuser")]
-QUEUES = [
-    f"{rank}.{family}.tiny"
-    for rank in ("1-interactive", "2-bulk")
-    for family in ("captioner", "diffuser")
-]
+QUEUES = [f"{rank}.{family}.tiny" for rank in ("1-interactive", "2-bulk") for family in FAMILIES]
 ERRORS = [ModelProcessDied("died"), PredictionFailed("NaN"), StorageUnavailable("away")]
 
 jobs = st.sampled_from(JOBS)
 files = st.sampled_from(FILES)
 queues = st.sampled_from(QUEUES)
+batches = st.sampled_from(BATCHES)
 steps = st.integers(0, 2)
 mostly = st.sampled_from([True, True, True, False])
 
@@ -58,6 +60,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.records: dict[str, JobRecord] = {}  # as manifests keep them
+        self.batches: dict[str, BatchRecord] = {}
 
     def both(self, call: Callable[[Ledger], Any]) -> None:
         assert self.answer(self.server, call) == self.answer(self.memory, call)
@@ -89,6 +92,10 @@ class LedgerMachine(RuleBasedStateMachine):
                 else:
                     self.claim(job_id, live=True, step=0, token="a")
             self.save(job_id, behind=False)
+        for batch_id in BATCHES:
+            self.create_batch(batch_id, None, 0, False, FILES[:1])
+            self.indexed(batch_id, 3)
+            self.chunk_job(JOBS[0], batch_id, "captioner", again=False)
 
     @rule(
         job_id=jobs,
@@ -225,6 +232,83 @@ class LedgerMachine(RuleBasedStateMachine):
         file = new_file(file_id, key=f"files/{file_id}", **times)
         self.both(lambda ledger: ledger.restore_file(file))
 
+    @rule(
+        batch_id=batches,
+        idempotency=st.none() | st.tuples(st.sampled_from("kl"), st.sampled_from("12")),
+        window_s=st.sampled_from([0, 70]),
+        paused=st.booleans(),
+        needed=st.lists(files, max_size=2),
+    )
+    def create_batch(
+        self,
+        batch_id: str,
+        idempotency: tuple[str, str] | None,
+        window_s: float,
+        paused: bool,
+        needed: list[str],
+    ) -> None:
+        asked = {"start_paused": paused, "completion_window_s": window_s or None}
+        new = new_batch(id=batch_id, files=tuple(needed), **asked)
+        self.both(lambda ledger: ledger.create_batch(new, idempotency))
+
+    @rule(batch_id=batches, chunks=st.integers(1, 3))
+    def indexed(self, batch_id: str, chunks: int) -> None:
+        self.both(lambda ledger: ledger.indexed(batch_id, chunks, 64 * chunks - 5, 1_000))
+
+    @rule(batch_id=batches)
+    def fail_batch(self, batch_id: str) -> None:
+        self.both(lambda ledger: ledger.fail_batch(batch_id, []))
+
+    @rule(job_id=jobs, batch_id=batches, family=st.sampled_from(FAMILIES), again=st.booleans())
+    def chunk_job(self, job_id: str, batch_id: str, family: str, again: bool) -> None:
+        """Of a chunk that is opened for it, or was before."""
+        if not again:
+            self.both(lambda ledger: ledger.open_chunk(batch_id, 2))
+        chunk, opening = self.opened(batch_id)
+        place = BatchPlace(batch_id=batch_id, chunk=chunk, opening=opening)
+        job = new_job(family, id=job_id, batch=place, priority=Priority.BULK)
+        self.both(lambda ledger: ledger.submit(job))
+        self.both(lambda ledger: ledger.chunk_jobs(batch_id, chunk, opening, [job_id]))
+
+    @rule(batch_id=batches, live=mostly, codes=st.sampled_from(CODES))
+    def close_chunk(self, batch_id: str, live: bool, codes: dict[str, int]) -> None:
+        chunk, opening = self.opened(batch_id)
+        failed = sum(codes.values())
+        told = (chunk, opening if live else opening - 1, 64 - failed, failed, codes)
+        self.both(lambda ledger: ledger.close_chunk(batch_id, *told))
+
+    def opened(self, batch_id: str) -> tuple[int, int]:
+        batch = self.memory._state.batches.get(batch_id)
+        opened = batch.record.open if batch else {}
+        return next(((chunk, each.opening) for chunk, each in opened.items()), (0, 1))
+
+    @rule(
+        batch_id=batches,
+        move=st.sampled_from(
+            ["pause_batch", "resume_batch", "cancel_batch", "expire_batch", "retry_batch"]
+        ),
+    )
+    def move_batch(self, batch_id: str, move: str) -> None:
+        self.both(methodcaller(move, batch_id))
+
+    @rule(batch_id=batches)
+    def finished(self, batch_id: str) -> None:
+        self.both(lambda ledger: ledger.finished(batch_id, "file_out", None))
+        if batch := self.memory._state.batches.get(batch_id):
+            self.batches[batch_id] = batch.record
+
+    @rule(batch_id=batches, seldom=mostly)
+    def delete_batch(self, batch_id: str, seldom: bool) -> None:
+        if not seldom:
+            self.both(methodcaller("delete_batch", batch_id))
+
+    @precondition(lambda self: self.batches)
+    @rule(data=st.data(), codes=st.sampled_from(CODES))
+    def restore_batch(self, data: st.DataObject, codes: dict[str, int]) -> None:
+        record = self.batches[data.draw(st.sampled_from(sorted(self.batches)))]
+        self.both(methodcaller("erased", f"batches/{record.id}/"))
+        self.both(lambda ledger: ledger.restore_batch(record, {1: codes}))
+
     @rule(name=st.sampled_from("ab"), every_s=st.sampled_from([60, 90]))
     def take_turn(self, name: str, every_s: float) -> None:
         self.both(lambda ledger: ledger.take_turn(name, every_s))
@@ -249,6 +333,9 @@ class LedgerMachine(RuleBasedStateMachine):
             *(self.answer(ledger, methodcaller("get", job_id)) for job_id in JOBS),
             *(self.answer(ledger, methodcaller("file_key", file_id)) for file_id in FILES),
             *(ledger.queue_position(job) for job in ledger.jobs("t").jobs),
+            *(self.answer(ledger, methodcaller("batch", batch_id)) for batch_id in BATCHES),
+            ledger.batches("t"),
+            ledger.active_batches(),
             ledger.queues(),
             ledger.garbage(),
             ledger.unsaved(5),

@@ -222,7 +222,9 @@ def test_what_passes_is_not_told(healthy: System, monkeypatch: pytest.MonkeyPatc
 def test_the_command_tells_by_its_exit_status(healthy: System) -> None:
     silent = healthy.command("verify")
     assert (silent.returncode, silent.stderr) == (0, "")
-    assert re.fullmatch(r"6 jobs, 1 files, \d+ objects: no inconsistencies\n", silent.stdout)
+    assert re.fullmatch(
+        r"6 jobs, 1 files, 0 batches, \d+ objects: no inconsistencies\n", silent.stdout
+    )
     wanted = lose_artifact(healthy), lose_file(healthy)
     told = healthy.command("verify", "--digests")
     assert (told.returncode, told.stderr) == (1, "")

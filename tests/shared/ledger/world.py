@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import redis
 
+from shared.batches import NewBatch
 from shared.contracts import FileRecord, JobRecord, NewJob, Priority, Step, StepOutput, new_id
 from shared.ledger import Ledger
 from shared.ledger.inspect import index_errors
@@ -112,6 +113,17 @@ def new_job(*families: str, **fields: Any) -> NewJob:
         "retention_s": 3600,
     }
     return NewJob(**{**defaults, **fields})
+
+
+def new_batch(**fields: Any) -> NewBatch:
+    defaults: dict[str, Any] = {
+        "id": new_id("batch"),
+        "tenant": "t",
+        "request": {"source": {"type": "s3_prefix"}},
+        "base_url": "http://api.test",
+        "retention_s": 3600,
+    }
+    return NewBatch(**{**defaults, **fields})
 
 
 def new_file(file_id: str = "file_1", tenant: str = "t", **fields: Any) -> FileRecord:

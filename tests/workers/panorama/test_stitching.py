@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from shared.kinds.panorama import full_size
 from tests.workers.families import noise
 from workers.panorama.stitching import Side, between, meeting, middle_of, square
 
@@ -74,7 +75,7 @@ def test_the_lower_picture_stays_and_the_higher_one_is_shrunk(
     pictures = noise(4, *left), noise(5, *right)
     joined = between(pictures[0], Image.new("RGB", (SIZE, SIZE), "red"), pictures[1])
     widths = [width * 32 // height for width, height in (left, right)]
-    assert joined.size == (widths[0] + 32 + widths[1], 32)
+    assert joined.size == (widths[0] + 32 + widths[1], 32) == full_size(left, right)
     assert joined.crop((widths[0], 0, widths[0] + 32, 32)).getcolors() == [(1024, (255, 0, 0))]
     parts = joined.crop((0, 0, widths[0], 32)), joined.crop((widths[0] + 32, 0, joined.width, 32))
     for picture, part in zip(pictures, parts, strict=True):

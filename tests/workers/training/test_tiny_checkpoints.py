@@ -4,6 +4,7 @@ Seeds are fixed. The thresholds stand a little below those of `python -m workers
 evaluate`, whose samples are many more.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,12 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
+from workers.nets.panorama.checkpoint import load
+from workers.nets.panorama.config import TINY as PANORAMA
+from workers.nets.panorama.generator import Generator
+from workers.training.panorama import evaluate as panorama
+from workers.training.panorama.landscapes import HELD_OUT
+from workers.training.panorama.pictures import Landscapes
 from workers.training.questions import PHRASES, answer, questions
 from workers.training.tiny import evaluate
 from workers.training.tiny.__main__ import OUT
@@ -145,3 +152,12 @@ def test_same_generator_same_picture() -> None:
     assert pictures[0].size == (64, 64)
     assert pictures[0].tobytes() == pictures[1].tobytes()
     assert pipe.safety_checker is None
+
+
+def test_panoramas_are_nearer_to_the_truth_than_without_a_network() -> None:
+    drawn = partial(panorama.generated, load(Generator, OUT / "panorama"))
+    found = panorama.measured(Landscapes(HELD_OUT[:100], PANORAMA.size), panorama.fills(drawn))
+    for name in found["generator"]:
+        best = min(found[way][name] for way in ("cross-fade", "mirrored"))
+        assert found["full height"][name] < best, name
+        assert found["generator"][name] < best, name

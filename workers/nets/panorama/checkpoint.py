@@ -25,12 +25,14 @@ WEIGHTS = "model.safetensors"
 Network = TypeVar("Network", Generator, Discriminator)
 
 
-def save(network: Generator | Discriminator, folder: Path) -> None:
-    """Write a network into a folder, which is made where there is none; as float32."""
+def save(
+    network: Generator | Discriminator, folder: Path, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write a network into a folder, which is made where there is none."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(json.dumps(asdict(network.config), indent=1) + "\n")
     tensors = {
-        name: tensor.detach().to("cpu", torch.float32).contiguous()
+        name: tensor.detach().to("cpu", dtype).contiguous()
         for name, tensor in network.state_dict().items()
     }
     save_file(tensors, folder / WEIGHTS, {"format": "pt"})

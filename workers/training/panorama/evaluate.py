@@ -4,11 +4,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from workers.nets.panorama.generator import Generator
+from workers.panorama.stitching import meeting
 from workers.training.panorama.pictures import Pictures
 from workers.training.panorama.samples import tensor
 
@@ -38,24 +40,55 @@ def mirrored(left: Tensor, right: Tensor) -> Tensor:
     return torch.cat([left.flip(-1)[..., :half], right.flip(-1)[..., half:]], -1)
 
 
-def fills(generator: Generator) -> Mapping[str, Fill]:
-    """The generator and the two baselines, by their names in a report."""
+def at_full_height(drawn: Fill, left: Tensor, right: Tensor) -> Tensor:
+    """What was drawn, as a job puts it between the whole pictures: it meets their columns."""
+    parts = (drawn(left, right), left[..., -1:], right[..., :1])
+    pictures = zip(*(part.permute(0, 2, 3, 1).numpy() for part in parts), strict=True)
+    met = [meeting(middle, ours[:, 0], theirs[:, 0]) for middle, ours, theirs in pictures]
+    return torch.from_numpy(np.stack(met)).to(left).permute(0, 3, 1, 2).clamp(0, 1)
+
+
+def fills(drawn: Fill) -> Mapping[str, Fill]:
+    """The generator's middle, the same in a panorama at full height, and the two baselines, by
+    their names in a report."""
     return {
-        "generator": partial(generated, generator),
+        "generator": drawn,
+        "full height": partial(at_full_height, drawn),
         "cross-fade": cross_fade,
         "mirrored": mirrored,
     }
 
 
+class Errors:
+    """The mean errors of ways to fill a middle, over all panoramas that were added."""
+
+    def __init__(self, ways: Mapping[str, Fill]) -> None:
+        self._ways = ways
+        self._sums: dict[str, dict[str, float]] = {name: defaultdict(float) for name in ways}
+        self._count = 0
+
+    def add(self, true: Tensor) -> None:
+        """Panoramas (n, 3, h, 3w) in [0, 1]."""
+        left, _, right = true.chunk(3, dim=-1)
+        for name, way in self._ways.items():
+            for measure, error in errors(way(left, right), true).items():
+                self._sums[name][measure] += error * len(true)
+        self._count += len(true)
+
+    def means(self) -> dict[str, dict[str, float]]:
+        """By way and measure."""
+        return {
+            name: {measure: total / self._count for measure, total in sums.items()}
+            for name, sums in self._sums.items()
+        }
+
+
 def measured(pictures: Pictures, ways: Mapping[str, Fill]) -> dict[str, dict[str, float]]:
     """By way and measure, the mean errors over the centre crops of all pictures."""
-    means: dict[str, dict[str, float]] = {name: defaultdict(float) for name in ways}
+    errors = Errors(ways)
     for true in _panoramas(pictures):
-        left, _, right = true.chunk(3, dim=-1)
-        for name, way in ways.items():
-            for measure, error in errors(way(left, right), true).items():
-                means[name][measure] += error * len(true) / len(pictures)
-    return means
+        errors.add(true)
+    return errors.means()
 
 
 def errors(middle: Tensor, true: Tensor) -> dict[str, float]:
@@ -92,7 +125,12 @@ def sheet(pictures: Pictures, ways: Mapping[str, Fill], rows: int = 4) -> Image.
         left, _, right = true.chunk(3, dim=-1)
         made = [torch.cat([left, way(left, right), right], -1) for way in ways.values()]
         lines.append(torch.cat([true, *made], -1))
-    pixels = torch.cat(lines)[:rows].permute(0, 2, 3, 1).flatten(0, 1)
+    return stacked(torch.cat(lines)[:rows])
+
+
+def stacked(rows: Tensor) -> Image.Image:
+    """Pictures (n, 3, h, w) in [0, 1], one below the other."""
+    pixels = rows.permute(0, 2, 3, 1).flatten(0, 1)
     return Image.fromarray((pixels * 255).round().byte().numpy())
 
 

@@ -15,12 +15,12 @@ from torch.nn.functional import normalize
 
 from shared.errors import ModelNotAvailable
 from workers.nets import weights
+from workers.nets.lpips import TAPS, Heads
 from workers.training.panorama.pictures import Pictures
 from workers.training.panorama.samples import tensor
 
 Array = np.ndarray
 
-TAPS = {3: 64, 8: 128, 15: 256, 22: 512, 29: 512}  # relu1_2 to relu5_3 of VGG16, their channels
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NEIGHBOURS = 3
 TO_ITSELF = 1.0  # in place of 0, so that nothing is its own neighbour
@@ -60,11 +60,8 @@ class Distance:
     @torch.inference_mode()
     def embedded(self, pictures: Tensor) -> Tensor:
         """Pictures (n, 3, h, w) in [0, 1] as points (n, d) whose squared distances are ours."""
-        mean, deviation = (
-            torch.tensor(each).view(3, 1, 1).to(pictures) for each in (MEAN, DEVIATION)
-        )
         parts = []
-        found = self.network((pictures - mean) / deviation, list(self.heads))
+        found = self.network(normalised(pictures), list(self.heads))
         for features, head in zip(found, self.heads.values(), strict=True):
             scale = (head.to(features) / features[0, 0].numel()).sqrt().view(-1, 1, 1)
             parts.append((normalize(features, dim=1, eps=1e-10) * scale).flatten(1))
@@ -76,6 +73,12 @@ class Distance:
         return torch.cat([self.embedded(tensor([*part]).to(device)) for part in parts])
 
 
+def normalised(pictures: Tensor) -> Tensor:
+    """Pictures (n, 3, h, w) in [0, 1] as a network of ImageNet takes them."""
+    mean, deviation = (torch.tensor(each).view(3, 1, 1).to(pictures) for each in (MEAN, DEVIATION))
+    return (pictures - mean) / deviation
+
+
 def neighbours(matrix: Tensor, count: int = NEIGHBOURS) -> Tensor:
     """(n, count): for each picture the numbers of the nearest others, the nearest first."""
     return matrix.topk(min(count, len(matrix) - 1), largest=False).indices
@@ -85,21 +88,17 @@ def distance(network: nn.Module, heads: Path | None = None) -> Distance:
     """The published distance, or one in which all channels count alike.
 
     network: a VGG16 up to relu5_3 at least.
-    heads: LPIPS v0.1's `vgg.pth`, which weighs the channels. Raises ModelNotAvailable where the
-    file holds something else.
+    heads: the folder with the weights of LPIPS v0.1 for the channels. Raises ModelNotAvailable
+    where it holds something else.
     """
     if heads is None:
         equal = {tap: torch.ones(channels) for tap, channels in TAPS.items()}
         return Distance(network, equal, "VGG16 features, all channels alike")
-    tensors, found = weights.read(heads), {}
-    for number, (tap, channels) in enumerate(TAPS.items()):
-        head = tensors.get(f"lin{number}.model.1.weight")
-        if head is None or head.numel() != channels or not (head >= 0).all():
-            raise ModelNotAvailable(
-                f"{heads.name}: lin{number}.model.1.weight is not {channels} weights"
-            )
-        found[tap] = head.flatten().float()
-    return Distance(network, found, "LPIPS v0.1, VGG16")
+    published = Heads()
+    weights.load(published, heads)
+    if any((head < 0).any() for head in published.parameters()):
+        raise ModelNotAvailable(f"{heads}: a weight of LPIPS is less than 0")
+    return Distance(network, published.by_tap(), "LPIPS v0.1, VGG16")
 
 
 def _apart(ours: Tensor, theirs: Tensor) -> Tensor:

@@ -57,8 +57,8 @@ class Folder:
         if len(self) < least:
             why = "".join(f", {count} {reason}" for reason, count in self.skipped.most_common())
             raise InvalidRequest(
-                f"{len(self)} of {len(files)} files are usable pictures, and a batch takes "
-                f"{least}{why}; a picture is at least {WIDTH * size} pixels wide and {size} high"
+                f"{len(self)} of {len(files)} files are usable pictures, and {least} are needed"
+                f"{why}; a picture is at least {WIDTH * size} pixels wide and {size} high"
             )
 
     def __len__(self) -> int:

@@ -110,12 +110,11 @@ class Run:
         last: dict[str, float] = {}
         for row in self.rows[-DISCRIMINATOR_EVERY:]:  # of both networks
             last |= {name: value for name, value in row.items() if name not in curves.PLACE}
-        ways = fills(self.training.generator)
         return {
             "stage": asdict(self.training.stage),
             "batches": len(self.rows),
             "losses": last,
-            "evaluation": measured(self._shown, {**ways, "generator": self._fill}),
+            "evaluation": measured(self._shown, fills(self._fill)),
         }
 
     def _new(self, name: str) -> Path:

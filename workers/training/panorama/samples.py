@@ -75,7 +75,8 @@ class Samples:
         left = [_part(crop, 0) for crop in whole]
         right = [_part(crop, 2) for crop in whole]
         for slot, index in self._turn(epoch, number, PAIRED, self.stage.pairs):
-            other = self._other(self._rng(epoch, number, OTHERS, slot), index)
+            rng = self._rng(epoch, number, OTHERS, slot)
+            other = partner(rng, index, len(self.pictures), self.neighbours)
             left.append(_part(self._crop(epoch, number, PAIRED, slot, index), 0))
             right.append(_part(self._crop(epoch, number, OTHERS, slot, other), 2))
         real = whole + [
@@ -95,14 +96,17 @@ class Samples:
     def _crop(self, epoch: int, number: int, purpose: int, slot: int, index: int) -> Array:
         return self.pictures.crop(index, self._rng(epoch, number, purpose, slot + 1))
 
-    def _other(self, rng: np.random.Generator, index: int) -> int:
-        if self.neighbours is not None:
-            return int(rng.choice(self.neighbours[index]))
-        step = rng.integers(1, len(self.pictures))
-        return int(index + step) % len(self.pictures)
-
     def _rng(self, *place: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, *place])
+
+
+def partner(
+    rng: np.random.Generator, index: int, count: int, neighbours: Array | None = None
+) -> int:
+    """Another one of so many pictures, or one of this one's neighbours."""
+    if neighbours is not None:
+        return int(rng.choice(neighbours[index]))
+    return int(index + rng.integers(1, count)) % count
 
 
 def tensor(pictures: Sequence[Array]) -> Tensor:

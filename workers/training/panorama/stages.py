@@ -18,9 +18,11 @@ class Stage:
     epochs: int = 200
     halved_every: int | None = None  # epochs after which the rates are halved, again and again
     discriminator_share: float = 0.1  # of the generator's rate
-    features: float = 1.0  # weights: of the feature losses, of the texture loss,
+    # Weights of the losses beside `pixel`; a loss without one is not computed.
+    features: float = 1.0  # of both feature losses
     texture: float = 0.01
-    adversarial: float = 0.0018  # and of the generator's adversarial loss
+    adversarial: float = 0.0018  # of the generator's; without it no discriminator is trained
+    gradient: float = 0.0  # not published
     betas: tuple[float, float] = (0.5, 0.9)
     weight_decay: float = 2e-5
 

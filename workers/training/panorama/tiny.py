@@ -1,4 +1,5 @@
-"""The tiny panorama model: both stages on drawn landscapes, with a savepoint every minute."""
+"""The tiny panorama model: both stages on drawn landscapes and a third one for the seams, with a
+savepoint every minute."""
 
 import sys
 import time
@@ -22,10 +23,36 @@ PICTURES = TRAINING[:20_000]  # each with many crops
 # The small network's gradients through the content transfer are small at first. Feature losses,
 # which are least where all content is the same, or decay of weights would end it before it has
 # begun; and with much of the adversarial loss the middle becomes grainy.
-STAGES = (
-    replace(RECONSTRUCTION, epochs=12, features=0.0, adversarial=0.0, weight_decay=0.0),
-    replace(FINETUNE, epochs=8, halved_every=2, features=1e-4, adversarial=1e-4, weight_decay=0.0),
+RECONSTRUCT = replace(
+    RECONSTRUCTION,
+    epochs=14,
+    halved_every=4,
+    features=0.0,
+    adversarial=0.0,
+    gradient=0.2,
+    weight_decay=0.0,
 )
+FINISH = replace(
+    FINETUNE,
+    rate=5e-4,
+    epochs=8,
+    halved_every=2,
+    features=1e-4,
+    adversarial=1e-4,
+    gradient=0.2,
+    weight_decay=0.0,
+)
+# Last and longest, where neighbours differ counts more: the seams are judged by that.
+POLISH = replace(
+    RECONSTRUCT,
+    name="polish",
+    rate=1e-3,
+    epochs=20,
+    halved_every=4,
+    gradient=0.5,
+    betas=(0.9, 0.999),
+)
+STAGES = RECONSTRUCT, FINISH, POLISH
 SAVED_EVERY_S = 60.0
 TOLD_EVERY = 100  # batches
 

@@ -21,6 +21,7 @@ from workers.training.panorama import losses
 from workers.training.panorama.distributed import Peers
 from workers.training.panorama.mrf import Texture
 from workers.training.panorama.samples import Batch, Samples
+from workers.training.panorama.stages import Stage
 
 DISCRIMINATOR_EVERY = 3  # batches: one for the discriminator, the others for the generator
 AHEAD = 2  # batches that are made while the networks compute
@@ -60,7 +61,6 @@ class Trainer:
         device: str = "cpu",
         mixed: bool | None = None,
         recompute: bool = False,
-        peers: Peers | None = None,
     ) -> None:
         self.generator = generator.to(device).train()
         self.discriminator = discriminator.to(device).train()
@@ -69,10 +69,8 @@ class Trainer:
         self.texture = texture.to(device) if texture else None
         self.device = device
         self.mixed = device.startswith("cuda") if mixed is None else mixed
-        self.peers = peers or Peers()
+        self.peers = Peers(samples.world)
         self.place: Place = (0, 0)
-        for module in (generator, discriminator):
-            self.peers.share(module)
         if recompute:
             _recompute(generator)
         adam = partial(
@@ -97,7 +95,8 @@ class Trainer:
                 (self.discriminator_adam, self.stage.discriminator_share),
             ):
                 adam.param_groups[0]["lr"] = rate * share
-            step = self._discriminate if number % DISCRIMINATOR_EVERY == 0 else self._generate
+            judged = self.stage.adversarial and number % DISCRIMINATOR_EVERY == 0
+            step = self._discriminate if judged else self._generate
             terms = step(batch.to(self.device))
             self.place = self._after(place)
             ended = time.monotonic()
@@ -125,9 +124,12 @@ class Trainer:
 
     def restore(self, state: State) -> None:
         """Go on from a state. Raises InvalidRequest where it is of another training."""
-        for name, ours in self.state().items():
-            if name in ("stage", "seed", "pictures") and state[name] != ours:
-                raise InvalidRequest(f"the savepoint is of another {name}: {state[name]}")
+        ours = self.state()
+        # A state may be older than a field of the stage, which then is as it always was.
+        saved = {**state, "stage": {**asdict(Stage("", rate=0, batch=0)), **state["stage"]}}
+        for name in ("stage", "seed", "pictures"):
+            if saved[name] != ours[name]:
+                raise InvalidRequest(f"the savepoint is of another {name}: {saved[name]}")
         self.place = tuple(state["place"])
         for part in ("generator", "discriminator", "generator_adam", "discriminator_adam"):
             getattr(self, part).load_state_dict(state[part])
@@ -143,30 +145,37 @@ class Trainer:
         return self._step(self.discriminator_adam, {"discriminator": loss})
 
     def _generate(self, batch: Batch) -> dict[str, float]:
-        """One step of the generator, by all of its losses."""
-        known = len(batch.middle)
+        """One step of the generator, by all of its losses that have a weight."""
+        stage, known = self.stage, len(batch.middle)
         with self._precision():
             made = self.generator(batch.left, batch.right)
-            with torch.no_grad():
+        pictures = made.image, batch.left, batch.right, batch.middle
+        terms = {"pixel": losses.pixel(*pictures)}
+        if stage.gradient:
+            terms["gradient"] = stage.gradient * losses.gradient(*pictures)
+        if stage.features:
+            with self._precision(), torch.no_grad():
                 content = self.generator.content(batch.middle)
-                real_scores = self.discriminator(batch.real)
-            self.discriminator.requires_grad_(False)
-            fake_scores = self.discriminator(made.image)
-            self.discriminator.requires_grad_(True)
-        stage = self.stage
-        terms = {
-            "pixel": losses.pixel(made.image, batch.left, batch.right, batch.middle),
-            "feature_reconstruction": stage.features
-            * losses.feature_reconstruction(made.middle[:known], content),
-            "feature_consistency": stage.features
-            * losses.feature_consistency(made.from_left, made.from_right),
-            "adversarial": stage.adversarial
-            * losses.adversarial_generator(real_scores, fake_scores, self.peers.mean),
-        }
+            reconstruction = losses.feature_reconstruction(made.middle[:known], content)
+            consistency = losses.feature_consistency(made.from_left, made.from_right)
+            terms["feature_reconstruction"] = stage.features * reconstruction
+            terms["feature_consistency"] = stage.features * consistency
+        if stage.adversarial:
+            terms["adversarial"] = stage.adversarial * self._adversarial(made.image, batch.real)
         if self.texture:
             middle = made.image[:known].chunk(3, dim=-1)[1]
             terms["texture"] = stage.texture * self.texture(middle, batch.middle)
         return self._step(self.generator_adam, terms)
+
+    def _adversarial(self, made: Tensor, real: Tensor) -> Tensor:
+        """What the discriminator, held as it is, says of the generator's panoramas."""
+        with self._precision():
+            with torch.no_grad():
+                real_scores = self.discriminator(real)
+            self.discriminator.requires_grad_(False)
+            fake_scores = self.discriminator(made)
+            self.discriminator.requires_grad_(True)
+        return losses.adversarial_generator(real_scores, fake_scores, self.peers.mean)
 
     def _step(self, adam: torch.optim.Adam, terms: Mapping[str, Tensor]) -> dict[str, float]:
         """Descend the sum of the terms; what each was, for a sample."""
@@ -179,7 +188,7 @@ class Trainer:
         self.peers.add_gradients(parameters)
         gradients = [each.grad for each in parameters if each.grad is not None]
         norm = float(nn.utils.get_total_norm(gradients))
-        for name, value in {**told, "gradient": norm}.items():
+        for name, value in {**told, "gradient norm": norm}.items():
             if not math.isfinite(value):
                 epoch, number = self.place
                 raise PredictionFailed(

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from workers.training.panorama.evaluate import cross_fade, errors, measured, mirrored, sheet
+from workers.training.panorama.evaluate import (
+    at_full_height,
+    cross_fade,
+    errors,
+    measured,
+    mirrored,
+    sheet,
+)
 from workers.training.panorama.pictures import Landscapes
 from workers.training.panorama.samples import tensor
 
@@ -63,3 +70,12 @@ def test_a_sheet_shows_the_scenes_and_every_way() -> None:
     assert picture.shape == (3 * 16, 3 * 48, 3)
     np.testing.assert_array_equal(picture[16:32, :48], PICTURES.crop(1))
     np.testing.assert_array_equal(picture[16:32, 48:64], PICTURES.crop(1)[:, :16])
+
+
+def test_at_full_height_the_middle_meets_the_sides_and_keeps_its_differences() -> None:
+    left, truth, right = panoramas()[:4].chunk(3, dim=-1)
+    beside = truth.flip(-1)  # meets it on both sides
+    torch.testing.assert_close(at_full_height(lambda *_: truth, beside, beside), truth)
+    lighter = at_full_height(lambda *_: truth * 0.5 + 0.3, left * 0.5, right * 0.5)
+    torch.testing.assert_close(lighter[..., 0], left[..., -1] * 0.5)
+    torch.testing.assert_close(lighter[..., -1], right[..., 0] * 0.5)

@@ -46,6 +46,21 @@ def test_pixel_counts_the_middle_only_where_its_truth_is_known() -> None:
     )
 
 
+def test_gradient_counts_the_differences_of_the_middle_and_over_its_seams() -> None:
+    image, left, right, true = (
+        some(2, 3, 8, 24),
+        some(3, 3, 8, 8),
+        some(4, 3, 8, 8),
+        some(1, 3, 8, 8),
+    )
+    wrong = (image[:1] - torch.cat([left[:1], true, right[:1]], -1)).numpy()
+    weight = losses.seam_weight(8).numpy()
+    down = abs(wrong[:, :, 1:, 8:16] - wrong[:, :, :-1, 8:16]) * weight
+    across = abs(wrong[..., 8:17] - wrong[..., 7:16]) * np.append(weight[0], weight)
+    found = losses.gradient(image, left, right, true).item()
+    assert found == pytest.approx(down.mean() + across.mean())
+
+
 def test_feature_reconstruction_teaches_the_middle_and_not_its_truth() -> None:
     made, true = some(2, 5, 4, 4).requires_grad_(), some(2, 5, 4, 4).add(1).requires_grad_()
     loss = losses.feature_reconstruction(made, true)

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from shared.errors import ModelNotAvailable
 from workers.nets import weights
+from workers.nets.lpips import TAPS, Heads
 from workers.nets.vgg import Vgg
-from workers.training.panorama.pairing import TAPS, distance, neighbours
+from workers.training.panorama.pairing import distance, neighbours
 from workers.training.panorama.pictures import Landscapes
 from workers.training.panorama.samples import tensor
 
@@ -22,15 +23,13 @@ def network() -> Vgg:
     return vgg
 
 
-@pytest.fixture
-def heads(tmp_path: Path) -> Path:
+def published(folder: Path) -> list[Tensor]:
+    """A file as LPIPS v0.1 has it is written into the folder; what is in it, by tap."""
     generator = torch.Generator().manual_seed(0)
-    tensors = {
-        f"lin{number}.model.1.weight": torch.rand(1, channels, 1, 1, generator=generator)
-        for number, channels in enumerate(TAPS.values())
-    }
-    torch.save(tensors, tmp_path / "vgg.pth")
-    return tmp_path / "vgg.pth"
+    heads = [torch.rand(1, channels, 1, 1, generator=generator) for channels in TAPS.values()]
+    names = [f"lin{number}.model.1.weight" for number in range(5)]
+    torch.save(dict(zip(names, heads, strict=True)), folder / "vgg.pth")
+    return heads
 
 
 def plain(network: Vgg, one: Tensor, other: Tensor, heads: list[Tensor]) -> float:
@@ -46,17 +45,17 @@ def plain(network: Vgg, one: Tensor, other: Tensor, heads: list[Tensor]) -> floa
 
 
 @pytest.mark.parametrize("block", [3, 256])
-def test_every_pair_has_the_paper_s_distance(network: Vgg, heads: Path, block: int) -> None:
-    published = distance(network, heads)
-    found = published.matrix(PICTURES, block)
-    of_channels = list(torch.load(heads).values())
+def test_every_pair_has_the_paper_s_distance(network: Vgg, tmp_path: Path, block: int) -> None:
+    of_channels = published(tmp_path)
+    measure = distance(network, tmp_path)
+    found = measure.matrix(PICTURES, block)
     crops = [tensor([PICTURES.crop(number)]) for number in range(len(PICTURES))]
     for i, j in [(0, 1), (6, 2), (3, 5)]:
         expected = plain(network, crops[i], crops[j], of_channels)
         assert found[i, j].item() == pytest.approx(expected, rel=1e-4)
     torch.testing.assert_close(found, found.T, atol=1e-4, rtol=0)
     assert (found.diag() == 1).all()
-    assert published.name == "LPIPS v0.1, VGG16"
+    assert measure.name == "LPIPS v0.1, VGG16"
 
 
 def test_without_published_weights_all_channels_count_alike(network: Vgg) -> None:
@@ -77,7 +76,10 @@ def test_neighbours_are_the_three_nearest_others() -> None:
     assert neighbours(matrix[:3, :3]).tolist() == [[1, 2], [0, 2], [1, 0]]
 
 
-def test_other_files_are_no_heads(network: Vgg, tmp_path: Path) -> None:
-    torch.save({"lin0.model.1.weight": torch.ones(1, 3, 1, 1)}, tmp_path / "vgg.pth")
-    with pytest.raises(ModelNotAvailable, match=r"lin0\.model\.1\.weight is not 64 weights"):
-        distance(network, tmp_path / "vgg.pth")
+def test_weights_that_no_distance_has_are_refused(network: Vgg, tmp_path: Path) -> None:
+    heads = Heads()
+    torch.save(
+        heads.state_dict() | {"lin0.model.1.weight": -torch.ones(1, 64, 1, 1)}, tmp_path / "vgg.pth"
+    )
+    with pytest.raises(ModelNotAvailable, match="less than 0"):
+        distance(network, tmp_path)

@@ -40,7 +40,8 @@ def test_what_is_no_picture_or_too_small_is_counted(tmp_path: Path) -> None:
 
 def test_fewer_pictures_than_a_batch_takes_are_refused(tmp_path: Path) -> None:
     files = list(files_in(photographs(tmp_path)))
-    with pytest.raises(InvalidRequest, match=r"4 of 8 files .* takes 5, 2 not images, 2 too small"):
+    refusal = r"4 of 8 files .* and 5 are needed, 2 not images, 2 too small"
+    with pytest.raises(InvalidRequest, match=refusal):
         Folder(files, SIZE, least=5)
 
 

@@ -77,6 +77,15 @@ def test_every_third_batch_is_the_discriminator_s(
         assert {state["step"].item() for state in getattr(training, adam).state.values()} == {steps}
 
 
+def test_losses_without_a_weight_are_left_out_and_with_theirs_the_discriminator() -> None:
+    stage = replace(SMALL, epochs=1, features=0.0, adversarial=0.0, gradient=0.2)
+    training = trainer(stage)
+    before = [value.clone() for value in training.discriminator.state_dict().values()]
+    assert {tuple(each.losses) for each in training.run()} == {("pixel", "gradient")}
+    after = training.discriminator.state_dict().values()
+    assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
+
+
 def test_the_published_rates(straight: tuple[Trainer, list[Report]]) -> None:
     assert {RECONSTRUCTION.rate_at(epoch) for epoch in range(200)} == {1e-3}
     rates = [FINETUNE.rate_at(epoch) for epoch in (0, 49, 50, 100, 199)]
@@ -117,7 +126,7 @@ def test_a_gradient_that_is_no_number_stops_too() -> None:
             return (generated - generated.detach()).sum().abs().sqrt()
 
     training = trainer(texture=Steep())
-    with pytest.raises(PredictionFailed, match="batch 1: gradient is nan"):
+    with pytest.raises(PredictionFailed, match="batch 1: gradient norm is nan"):
         list(training.run())
 
 
@@ -130,6 +139,14 @@ def test_mixed_precision_is_near_full_precision() -> None:
     full, mixed = (list(islice(trainer(mixed=on).run(), 2))[1].losses for on in (False, True))
     assert mixed["pixel"] == pytest.approx(full["pixel"], rel=0.02)
     assert mixed != full
+
+
+def test_a_savepoint_may_be_older_than_a_loss() -> None:
+    state = trainer().state()
+    del state["stage"]["gradient"]
+    trainer().restore(state)
+    with pytest.raises(InvalidRequest, match="of another stage"):
+        trainer(replace(SMALL, gradient=0.2)).restore(state)
 
 
 def test_a_savepoint_of_another_training_is_refused() -> None:

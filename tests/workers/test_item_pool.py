@@ -1,0 +1,46 @@
+"""How many items a worker takes on."""
+
+from threading import Event
+
+import pytest
+
+from shared.errors import StepInterrupted
+from tests.workers.step_world import until
+from workers.item_pool import AHEAD_S, ItemPool
+
+
+def test_it_takes_no_more_than_it_is_about_to_begin() -> None:
+    pool, go_on = ItemPool(3), Event()
+    with pool.place(64) as place:
+        assert pool.full
+        with pytest.raises(StepInterrupted), pool.place(64):
+            pass
+        with pool.place(0):  # a job without items
+            pass
+        place.waiting = 5
+        futures = [place.submit(lambda: go_on.wait(20)) for _ in range(5)]
+        until(lambda: place.waiting == 2)
+        assert not pool.full
+        go_on.set()
+        assert all(future.result() for future in futures)
+
+
+def test_a_quick_worker_takes_as_much_as_it_has_done_of_late() -> None:
+    now = 0.0
+    pool = ItemPool(9, lambda: now)
+    with pool.place(100) as place:
+        for future in [place.submit(lambda: None) for _ in range(80)]:
+            future.result()
+        with pool.place(55):
+            assert not pool.full  # 75 wait, and 80 have ended
+            now += AHEAD_S + 1
+            assert pool.full
+
+
+def test_chunks_leave_steps_to_single_jobs() -> None:
+    pool = ItemPool(9)
+    with pool.place(1), pool.place(1):
+        assert not pool.full
+        with pool.place(1):
+            assert pool.full
+    assert not pool.full
