@@ -75,7 +75,8 @@ def seaweedfs(folder: Path, env: Mapping[str, str], access_key: str, secret_key:
     }
     command = [_weed(), "-logtostderr=true", "mini", *(f"-{k}={v}" for k, v in options.items())]
     secrets = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
-    limits = {"GOMEMLIMIT": "200MiB", "TMPDIR": str(home / "tmp")}
+    # Soft, and above what it needs (it takes 120 MB idle): at 200 MiB its collector never rests.
+    limits = {"GOMEMLIMIT": "400MiB", "TMPDIR": str(home / "tmp")}
     url = f"http://{HOST}:{port['s3']}"
     client = boto3.client(
         "s3",

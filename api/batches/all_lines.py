@@ -1,16 +1,17 @@
 """The lines of all chunks of a batch in the source's order, with a few chunks of them in memory."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from heapq import merge
 
 from api.batches.shards import (
     Line,
-    by_number,
     never_ran,
     number_of,
-    read,
+    parsed,
     refusal,
     source_lines,
+    stored_text,
+    text_of,
 )
 from api.services import Services
 from shared.batches import BatchRecord
@@ -23,8 +24,8 @@ READ_AHEAD = 4  # chunks
 
 
 class AllLines:
-    """What became of the items, as far as chunks are closed when this is made. Each method raises
-    StorageUnavailable."""
+    """What became of the items, as far as chunks are closed when this is made: line by line, or
+    the lines of a chunk at once as they lie in S3. Each method raises StorageUnavailable."""
 
     def __init__(self, services: Services, batch: BatchRecord) -> None:
         self._store = services.store
@@ -36,38 +37,47 @@ class AllLines:
 
     def results(self, first: int = 0) -> Generator[Line, None, None]:
         """From the item with this number on."""
+        for line in _each(self.result_texts(first // CHUNK)):
+            if number_of(line) >= first:
+                yield line
 
-        def lines(closed: tuple[int, int]) -> list[Line]:
-            found = by_number(read(self._store, results_key(self._batch.id, *closed)))
-            return [line for number, line in found.items() if number >= first]
+    def result_texts(self, first: int = 0) -> Iterator[bytes]:
+        """From the chunk with this number on."""
 
-        wanted = (each for each in self._closed.items() if each[0] >= first // CHUNK)
-        for some in parallel_map(lines, wanted, READ_AHEAD):
-            yield from some
+        def text(closed: tuple[int, int]) -> bytes:
+            return stored_text(self._store, results_key(self._batch.id, *closed))
 
-    def errors(self) -> Iterator[Line]:
+        wanted = (each for each in self._closed.items() if each[0] >= first)
+        return parallel_map(text, wanted, READ_AHEAD)
+
+    def error_texts(self) -> Iterator[bytes]:
         """Of the closed chunks."""
-        yield from self._errors(sorted(chunk for chunk, _ in self._failed))
+        return self._error_texts(sorted(chunk for chunk, _ in self._failed))
 
-    def all_errors(self) -> Iterator[Line]:
+    def all_error_texts(self) -> Iterator[bytes]:
         """Of an ended batch: an item that never ran is an error."""
         assert self._batch.chunks is not None
         failed = {chunk for chunk, _ in self._failed}
         every = range(self._batch.chunks)
-        yield from self._errors([c for c in every if c in failed or c not in self._closed])
+        return self._error_texts([c for c in every if c in failed or c not in self._closed])
 
     def all(self) -> Iterator[Line]:
         """Of an ended batch: one for every item."""
-        return merge(self.results(), self.all_errors(), key=number_of)
+        return merge(self.results(), _each(self.all_error_texts()), key=number_of)
 
-    def _errors(self, chunks: list[int]) -> Iterator[Line]:
-        def lines(chunk: int) -> list[Line]:
+    def _error_texts(self, chunks: list[int]) -> Iterator[bytes]:
+        def text(chunk: int) -> bytes:
             if chunk in self._closed:
-                key = errors_key(self._batch.id, chunk, self._closed[chunk])
-                return list(read(self._store, key))
+                return stored_text(
+                    self._store, errors_key(self._batch.id, chunk, self._closed[chunk])
+                )
             never = never_ran(self._batch)
             sources = source_lines(self._store, self._batch.id, chunk)
-            return [refusal(self._batch.id, source, never) for source in sources]
+            return text_of(refusal(self._batch.id, source, never) for source in sources)
 
-        for some in parallel_map(lines, chunks, READ_AHEAD):
-            yield from some
+        return parallel_map(text, chunks, READ_AHEAD)
+
+
+def _each(texts: Iterable[bytes]) -> Iterator[Line]:
+    for text in texts:
+        yield from parsed(text)

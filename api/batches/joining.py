@@ -2,15 +2,14 @@
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Literal
-
-from pydantic_core import to_json
 
 from api.batches import openai_images, outputs
 from api.batches.all_lines import AllLines
 from api.batches.reuse import write_index
-from api.batches.shards import JSON_LINES, Line
+from api.batches.shards import JSON_LINES, parsed, text_of
 from api.services import Services
 from shared.batches import BatchRecord
 from shared.contracts import FileRecord
@@ -32,8 +31,8 @@ def join(services: Services, batch: BatchRecord) -> BatchRecord:
     results = errors = None
     if batch.chunks is not None:
         lines = AllLines(services, batch)
-        results = _file(services, batch, "results", lines.results())
-        errors = _file(services, batch, "errors", lines.all_errors())
+        results = _file(services, batch, "results", lines.result_texts())
+        errors = _file(services, batch, "errors", lines.all_error_texts())
         if told := outputs.write(services, batch, lines):
             services.ledger.note_batch(batch.id, {"outputs": told})
         if batch.request.get("reuse"):
@@ -45,15 +44,15 @@ def so_far(services: Services, batch: BatchRecord, which: Which) -> Iterator[byt
     """The lines that are there, in the source's order, while the batch may yet run. Raises
     StorageUnavailable."""
     lines = AllLines(services, batch)
-    listed = lines.results() if which == "results" else lines.errors()
-    return in_parts((_text(services, batch, line) for line in listed), BLOCK)
+    texts = lines.result_texts() if which == "results" else lines.error_texts()
+    return in_parts(_shown(services, batch, texts), BLOCK)
 
 
 def _file(
-    services: Services, batch: BatchRecord, which: Which, lines: Iterator[Line]
+    services: Services, batch: BatchRecord, which: Which, texts: Iterable[bytes]
 ) -> str | None:
     """The id of a file of these lines, which has bytes of its own, so that erasing it costs the
-    batch nothing; None where there are no lines."""
+    batch nothing; None where there are none."""
     joined, store = joined_key(batch.id, which), services.store
     file_id = _file_id(batch, which)
     now = int(time.time() * 1000)
@@ -69,8 +68,8 @@ def _file(
         created_at=now,
         expires_at=now + int(services.settings.retention_days * 86_400_000),
     )
-    texts = (_text(services, batch, line) for line in lines)
-    sha256, size = store.put_stream(joined, texts, JSON_LINES, object_metadata(described))
+    shown, about = _shown(services, batch, texts), object_metadata(described)
+    sha256, size = store.put_stream(joined, shown, JSON_LINES, about)
     if not size:
         return None
     if size <= LARGEST_COPY:
@@ -87,7 +86,9 @@ def _file_id(batch: BatchRecord, which: Which) -> str:
     return f"file_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
-def _text(services: Services, batch: BatchRecord, line: Line) -> bytes:
-    if batch.request.get("endpoint") == openai_images.ENDPOINT:
-        line = openai_images.result_line(services.store, batch, line)
-    return to_json(line) + b"\n"
+def _shown(services: Services, batch: BatchRecord, texts: Iterable[bytes]) -> Iterable[bytes]:
+    """JSON lines as the endpoint that the batch is about has them."""
+    if batch.request.get("endpoint") != openai_images.ENDPOINT:
+        return texts  # as they are: to parse and write again is most of the work of a long batch
+    lines = chain.from_iterable(map(parsed, texts))
+    return (text_of([openai_images.result_line(services.store, batch, line)]) for line in lines)

@@ -67,8 +67,8 @@ class Shards:
         """The results come last: where they lie, every item has its line. Raises
         StorageUnavailable."""
         if self.errors:
-            store.put(errors_key(batch_id, chunk, opening), _text(self.errors), JSON_LINES)
-        store.put(results_key(batch_id, chunk, opening), _text(self.results), JSON_LINES)
+            store.put(errors_key(batch_id, chunk, opening), _sorted(self.errors), JSON_LINES)
+        store.put(results_key(batch_id, chunk, opening), _sorted(self.results), JSON_LINES)
 
     def __contains__(self, number: int) -> bool:
         return number in self.results or number in self.errors
@@ -79,7 +79,7 @@ def write_refused(
 ) -> None:
     """Keep the lines of items that cannot be run for the chunk's closing. Raises
     StorageUnavailable."""
-    store.put(refused_key(batch_id, chunk, opening), _text(lines), JSON_LINES)
+    store.put(refused_key(batch_id, chunk, opening), _sorted(lines), JSON_LINES)
 
 
 def numbers(batch: BatchRecord, chunk: int) -> range:
@@ -90,7 +90,7 @@ def numbers(batch: BatchRecord, chunk: int) -> range:
 
 def source_lines(store: ObjectStore, batch_id: str, chunk: int) -> list[Line]:
     """The chunk's lines as the source had them. Raises NotFound, StorageUnavailable."""
-    return [from_json(line) for line in store.get(chunk_key(batch_id, chunk)).splitlines()]
+    return list(parsed(store.get(chunk_key(batch_id, chunk))))
 
 
 def never_ran(batch: BatchRecord) -> JobError:
@@ -137,13 +137,26 @@ def number_of(line: Line) -> int:
 
 def read(store: ObjectStore, key: str) -> Iterator[Line]:
     """The lines of an object, none where it is not there. Raises StorageUnavailable."""
+    return parsed(stored_text(store, key))
+
+
+def stored_text(store: ObjectStore, key: str) -> bytes:
+    """The JSON lines of an object, none where it is not there. Raises StorageUnavailable."""
     try:
-        text = store.get(key)
+        return store.get(key)
     except NotFound:
-        return
-    for line in text.splitlines():
-        yield from_json(line)
+        return b""
 
 
-def _text(lines: Mapping[int, Line]) -> bytes:
-    return b"".join(to_json(lines[number]) + b"\n" for number in sorted(lines))
+def parsed(text: bytes) -> Iterator[Line]:
+    """JSON lines as they were before `text_of`."""
+    return map(from_json, text.splitlines())
+
+
+def text_of(lines: Iterable[Line]) -> bytes:
+    """As JSON lines."""
+    return b"".join(to_json(line) + b"\n" for line in lines)
+
+
+def _sorted(lines: Mapping[int, Line]) -> bytes:
+    return text_of(lines[number] for number in sorted(lines))

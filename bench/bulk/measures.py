@@ -28,8 +28,8 @@ class Sizes:
     pictures: int = 6_000
     night: int = 40_000
     slow: int = 3_000
-    pairs: int = 7
-    slow_pairs: int = 5
+    pairs: int = 5
+    slow_pairs: int = 3
     lines: int = 100_000
 
 

@@ -12,7 +12,9 @@ SLACK_S = 3.0  # of a machine that does other things too
 
 
 def started(trial, cluster, prompt):
-    """A drawing under way: its job, and the worker that holds it."""
+    """A drawing under way: its job, and the worker that holds it; another is up as well."""
+    for name in ("diffuser-1", "diffuser-2"):
+        cluster.until(lambda name=name: cluster.record(name), what=f"{name} is up")
     job = trial.submit(generate(prompt, steps=trial.chance.randrange(5, 15)))
     trial.until_running(job)
     name = cluster.until(lambda: cluster.holder(job), what="a worker that holds it")

@@ -298,7 +298,8 @@ def test_a_long_wait_ends_when_the_api_is_stopped(stack):
     )
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(lambda: json.load(urllib.request.urlopen(request)))
-        until(lambda: get_json(f"{stack.api_url}/v1/jobs?status=running")["data"], "a running job")
+        running = f"{stack.api_url}/v1/jobs?status=running"
+        until(lambda: get_json(running).get("data"), "a running job")
         os.kill(before, signal.SIGTERM)
         job = answer.result(timeout=20)
     assert job["status"] in ("queued", "running"), job

@@ -86,8 +86,8 @@ def test_both_passes_of_the_variant_seed(networks: dict[str, nn.Module]) -> None
     than its last bit, and so ended a step. It went on from the image after the next one."""
     reference, variant = REFERENCE["seed_resnet50"], VARIANTS["seed"]
     image, found = descend(insertion(networks, variant.first), 21)
-    for evaluation, number in ((0, 0), (10, 9)):
-        terms = wanted(reference["first_pass"], evaluation, 1e-5, tv=1e-3)
+    for evaluation, number, tolerance in ((0, 0, 1e-5), (10, 9, 1e-4)):  # it grows as they move on
+        terms = wanted(reference["first_pass"], evaluation, tolerance, tv=1e-3)
         assert found[number].terms == terms
 
     place = Scene.of(Pieces.of(SAMPLE), "cpu")
