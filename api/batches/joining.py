@@ -89,6 +89,6 @@ def _file_id(batch: BatchRecord, which: Which) -> str:
 def _shown(services: Services, batch: BatchRecord, texts: Iterable[bytes]) -> Iterable[bytes]:
     """JSON lines as the endpoint that the batch is about has them."""
     if batch.request.get("endpoint") != openai_images.ENDPOINT:
-        return texts  # as they are: to parse and write again is most of the work of a long batch
+        return texts
     lines = chain.from_iterable(map(parsed, texts))
     return (text_of([openai_images.result_line(services.store, batch, line)]) for line in lines)

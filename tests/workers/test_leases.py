@@ -22,7 +22,7 @@ class Holder:
 
     def __init__(self) -> None:
         self.settings = Settings(lease_s=60)
-        self.ledger = MemoryLedger(self.settings)
+        self.ledger = MemoryLedger(self.settings, clock=lambda: 1_000)  # time passes when told to
         self.keeper = LeaseKeeper(self.ledger, self.settings)
         self.stack = ExitStack()
 
