@@ -146,22 +146,23 @@ class S3ObjectStore(S3Streams):
         self._retrying(key, lambda: self._client().put_object(**params), hidden)
 
     def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> bytes:
-        def attempt() -> bytes:
-            body = self._client().get_object(Bucket=self._bucket, Key=key)["Body"]
-            with body:
-                return verify(key, body.read(), sha256, size)
-
-        return self._retrying(key, attempt)
+        return self._retrying(
+            key, lambda: verify(key, self._whole(self._bucket, key), sha256, size)
+        )
 
     def read(self, bucket: str, key: str, max_bytes: int) -> bytes:
-        def attempt() -> bytes:
-            found = self._client().get_object(Bucket=bucket, Key=key)
-            with found["Body"] as body:
-                if found["ContentLength"] > max_bytes:
-                    raise TooLarge(f"{key}: more than {max_bytes} bytes")
-                return body.read()
+        return self._retrying(key, lambda: self._whole(bucket, key, max_bytes), HIDDEN)
 
-        return self._retrying(key, attempt, HIDDEN)
+    def _whole(self, bucket: str, key: str, max_bytes: int | None = None) -> bytes:
+        if not self._clock.offset_s:
+            data = self._reader.read(bucket, key, max_bytes)
+            if data is not None:
+                return data
+        found = self._client().get_object(Bucket=bucket, Key=key)
+        with found["Body"] as body:
+            if max_bytes is not None and found["ContentLength"] > max_bytes:
+                raise TooLarge(f"{key}: more than {max_bytes} bytes")
+            return body.read()
 
     def put_stream(
         self,

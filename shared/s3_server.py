@@ -14,6 +14,7 @@ from botocore.handlers import add_expect_header
 from botocore.utils import parse_timestamp
 
 from shared.s3_clock import ServerClock
+from shared.s3_reader import S3Reader
 from shared.s3_retry import retrying
 from shared.settings import Settings
 
@@ -56,6 +57,9 @@ class S3Server:
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
         self._clock = ServerClock()
+        self._connect_timeout_s = min(5.0, max(1.0, retry_s))
+        self._read_timeout_s = min(30.0, max(5.0, retry_s))
+        self._reader = S3Reader(settings, self._connect_timeout_s, self._read_timeout_s)
 
     def connect(self) -> None:
         """Make the client now."""
@@ -84,8 +88,8 @@ class S3Server:
                     request_checksum_calculation="when_required",
                     response_checksum_validation="when_required",
                     retries={"total_max_attempts": 1},
-                    connect_timeout=min(5.0, max(1.0, self._retry_s)),
-                    read_timeout=min(30.0, max(5.0, self._retry_s)),
+                    connect_timeout=self._connect_timeout_s,
+                    read_timeout=self._read_timeout_s,
                     max_pool_connections=64,
                     user_agent="imagemill",  # put together anew for each request otherwise
                 ),
