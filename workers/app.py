@@ -42,6 +42,7 @@ from workers.step_task import StepRunner
 from workers.watchdog import EXIT_STATUS, Watchdog
 
 BATCHES_IN_FLIGHT = 3  # one runs, one is being made ready, one is being stored
+AHEAD_S = 2.0  # enough to claim the next step and to fetch its pictures while a batch ends
 STORE_RETRY_S = 5.0  # the step itself waits longer, and looks in between whether it must stop
 HAND_BACK_S = 1.0  # before a message goes back to the broker, where this one may get it again
 STORING_SHARE = 0.2  # of the grace of a shutdown: for storing what the model has made
@@ -91,7 +92,9 @@ class Worker:
         self._ledger = Ledger.connect(settings)
         self._items = ItemPool(self._slots)
         self._batch_class = max(model.batch_class.interactive for model, _ in served)
-        order = partial(HeldFirst, self._preferred, lambda: self._items.full, self._busy)
+        order = partial(
+            HeldFirst, self._preferred, lambda: self._items.full, self._busy, self._sated
+        )
         self._app = broker_app(
             settings, queue_order=order, transport="workers.broker_line:Transport"
         )
@@ -223,10 +226,14 @@ class Worker:
         singles = len(celery_state.reserved_requests) - self._items.chunks
         return singles >= self._batch_class
 
+    def _sated(self) -> bool:
+        """Whether it is busy for so long that another worker may be free before it is."""
+        return self._busy() and not self._batcher.may_end_within(AHEAD_S)
+
     def _has_room(self) -> bool:
         """Whether it takes whatever waits: with chunks enough it leaves the bulk queues alone."""
         free = self._keeper.held < self._slots and not self._items.full
-        return free and not self._stopping.is_set()
+        return free and not self._sated() and not self._stopping.is_set()
 
     def _work_waits(self) -> bool:
         """Whether a message lies in one of this worker's queues. Raises BrokerUnavailable."""

@@ -128,6 +128,14 @@ class MicroBatcher:
             self._changed.notify_all()
         return ticket
 
+    def may_end_within(self, seconds: float) -> bool:
+        """Whether the model may be free by then: true of a batch that tells no progress."""
+        limit = time.monotonic() + seconds
+        with self._changed:
+            group = self._running.group if self._running else []
+            wanted = {sample.ticket for sample in group} & self._tickets
+            return not wanted or any(ticket.may_end_by(limit) for ticket in wanted)
+
     def revision(self, model: str) -> str:
         """Of the files that the model is loaded from."""
         return self._process.revisions[model]

@@ -2,7 +2,8 @@
 
 A server gives a message to the consumer that has waited longest, and with kombu's transport every
 worker with a free slot waits: a job could come to one that is busy for minutes while another idles.
-Here a busy worker only looks, again and again, and takes what those who wait have left.
+Here a busy worker only looks, again and again, and takes what those who wait have left; and while
+its batch will take long, not even that: somebody may have nothing to do before it is through.
 """
 
 import time
@@ -16,14 +17,16 @@ ENOUGH = 2  # looks that find something: what one of them saw, an idle worker ma
 
 
 class Channel(redis.Channel):
-    """A channel whose queue order also tells whether the worker is `busy` (HeldFirst)."""
+    """A channel whose queue order also tells whether the worker is `busy`, or `sated`
+    (HeldFirst)."""
 
     _look_at = 0.0  # time.monotonic()
     _looking = False  # the question that is not answered yet is such a look
     _found = 0  # looks of late, one after the other, that found something
 
     def _brpop_start(self, timeout: float | None = None) -> None:
-        if not self._queue_cycle.busy or self._found == ENOUGH:
+        order = self._queue_cycle
+        if not order.busy or (self._found == ENOUGH and not order.sated):
             self._found = max(0, self._found - 1)
             self._looking = False
             super()._brpop_start(timeout)

@@ -15,7 +15,7 @@ class HeldFirst:
     over for `switch_s` is first, then the `preferred` ones, and the least recently served of
     each: so no queue waits for ever, and models are switched seldom. While the worker has
     `enough` of a user's batches, the bulk queues are not asked at all; while it is `busy`, none
-    is waited for (`broker_line`).
+    is waited for (`broker_line`), and while it is `sated`, none is asked.
     """
 
     def __init__(
@@ -23,12 +23,14 @@ class HeldFirst:
         preferred: Callable[[], Collection[str]],
         enough: Callable[[], bool] = lambda: False,
         busy: Callable[[], bool] = lambda: False,
+        sated: Callable[[], bool] = lambda: False,
         switch_s: float = SWITCH_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._preferred = preferred
         self._enough = enough
         self._busy = busy
+        self._sated = sated
         self._switch_s = switch_s
         self._clock = clock
         self._since: dict[str, float] = {}  # when each was last served, or seen empty
@@ -39,6 +41,11 @@ class HeldFirst:
         """Whether an idle worker is to come first."""
         return self._busy()
 
+    @property
+    def sated(self) -> bool:
+        """Whether it is to take nothing."""
+        return self._sated()
+
     def update(self, queues: Iterable[str]) -> None:
         """These queues are consumed from now on."""
         now = self._clock()
@@ -46,6 +53,8 @@ class HeldFirst:
 
     def consume(self, n: int) -> list[str]:
         """The next `n` queues to ask, of which the first that is not empty will answer."""
+        if self.sated:
+            return []
         now = self._clock()
         if self._asked:  # in vain: all of them were empty
             self._since.update(dict.fromkeys(self._asked, now))

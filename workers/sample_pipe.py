@@ -3,11 +3,11 @@
 Orders have a pipe of their own: neither large samples nor a process that is deaf can fill that one.
 """
 
+import pickle
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import ForkingPickler
 from queue import SimpleQueue
 from typing import Any
 
@@ -20,12 +20,12 @@ class SampleSender:
     def __init__(self, connection: Connection) -> None:
         """The sender closes the connection in the end."""
         self._connection = connection
-        self._waiting: SimpleQueue[memoryview | None] = SimpleQueue()
+        self._waiting: SimpleQueue[bytes | None] = SimpleQueue()
         threading.Thread(target=self._run, name="samples", daemon=True).start()
 
     def send(self, number: int, samples: Samples) -> None:
         """Send a batch's samples; returns at once. Raises what cannot be pickled."""
-        self._waiting.put(ForkingPickler.dumps((number, samples)))
+        self._waiting.put(pickle.dumps((number, samples), pickle.HIGHEST_PROTOCOL))
 
     def close(self) -> None:
         self._waiting.put(None)

@@ -134,13 +134,14 @@ def _close(
             error = never_ran(batch) if number in items else LOST
             shards.put(number, refusal(batch.id, known[number], error))
     shards.write(services.store, batch.id, place.chunk, place.opening)
+    signatures = {job.id: signature(job.kind, [r.step for r in job.steps]) for job in jobs}
     closed = Closed(
         chunk=place.chunk,
         completed=len(shards.results),
         codes=Counter(line["error"]["code"] for line in shards.errors.values()),
         failures=list(shards.errors.values()),
         took=[(_run_ms(item), names[number]) for number, item in ran.items()],
-        work=Counter(signature(j.kind, [r.step for r in j.steps]) for j in ran.values()),
+        work=Counter(signatures[last[number].id] for number in ran),
         reused=len(taken),
         written=sum(artifact.bytes for item in ran.values() for artifact in item.artifacts),
     )

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from pydantic_core import to_json
@@ -36,7 +37,7 @@ class Planned:
     steps: tuple[Step, ...]
     single: bool
 
-    @property
+    @cached_property
     def work(self) -> tuple[str, str]:
         """Equal for items that run in the same way."""
         return signature(self.kind, self.steps), self.priority

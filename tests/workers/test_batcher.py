@@ -540,6 +540,15 @@ def begin(batcher: MicroBatcher, params: dict[str, Any], name: str) -> Ticket:
     return ticket
 
 
+def test_it_tells_whether_the_model_may_soon_be_free(batcher: MicroBatcher) -> None:
+    assert batcher.may_end_within(0)
+    ticket = begin(batcher, {"steps": 1000, "seconds": 0.1}, "a")  # 100 s
+    assert not batcher.may_end_within(10)
+    assert batcher.may_end_within(1000)
+    ticket.cancel()
+    assert batcher.may_end_within(10)
+
+
 @pytest.fixture
 def closing(process: ModelProcess) -> Iterator[MicroBatcher]:
     """A batcher for tests that close it themselves."""

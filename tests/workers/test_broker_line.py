@@ -12,17 +12,17 @@ from shared.ledger.records import Publication
 from shared.queues import broker_app, publish
 from workers.queue_order import HeldFirst
 
-QUEUE = "1-interactive.sculptor.a"
-BULK = "2-bulk.sculptor.a"
+QUEUE = "1-interactive.potter.a"
+BULK = "2-bulk.potter.a"
 
 
 class Consumer:
-    """Of both queues. `busy` may be changed."""
+    """Of both queues. `busy` and `sated` may be changed."""
 
     def __init__(self, settings: Any) -> None:
-        self.busy = False
+        self.busy = self.sated = False
         self.taken: list[str] = []
-        order = partial(HeldFirst, lambda: set(), busy=lambda: self.busy)
+        order = partial(HeldFirst, lambda: set(), busy=lambda: self.busy, sated=lambda: self.sated)
         self._app = broker_app(
             settings, queue_order=order, transport="workers.broker_line:Transport"
         )
@@ -89,6 +89,23 @@ def test_it_takes_what_is_left_over_in_order(app: Celery, consumers: list[Consum
     while consumer.drain():
         pass
     assert consumer.taken == ["a", "b", "c"]
+
+
+def test_a_sated_worker_leaves_everything_until_it_is_not(
+    app: Celery, consumers: list[Consumer]
+) -> None:
+    consumer, _ = consumers
+    consumer.busy = consumer.sated = True
+    publish(app, Publication("a", 0, (QUEUE,)))
+    publish(app, Publication("b", 0, (BULK,)))
+    while consumer.drain(1.0):  # what it asked when it was made
+        pass
+    left = {"a", "b"} - {*consumer.taken}
+    assert left
+    consumer.sated = False
+    while consumer.drain(1.0):
+        pass
+    assert {*consumer.taken} == {"a", "b"}
 
 
 def test_an_idle_one_is_first(app: Celery, consumers: list[Consumer]) -> None:

@@ -48,6 +48,15 @@ def test_held_queues_come_first_and_no_other_waits_for_ever() -> None:
     assert taken.count(B) > 75
 
 
+def test_who_is_sated_asks_no_queue() -> None:
+    sated = True
+    order = HeldFirst(lambda: (), sated=lambda: sated)
+    order.update([A, BULK_A])
+    assert order.consume(2) == []
+    sated = False
+    assert order.consume(2) == [A, BULK_A]
+
+
 def test_queues_of_one_kind_take_turns() -> None:
     broker = Broker(A, B, C)
     assert {*broker.taken(3)} == {A, B, C}
@@ -101,9 +110,14 @@ def test_a_consumer_takes_from_the_held_models_first(servers: Any) -> None:
     for queue in (BULK_A, A, BULK_B, B, B):
         publish(app, Publication(queue, 0, (queue,)))
     taken: list[str] = []
+
+    def take(body: Any, message: Any) -> None:
+        taken.append(body[0][0])
+        message.ack()
+
     with app.connection_for_read() as connection:
         queues = [app.amqp.queues.select_add(name) for name in (A, B, BULK_A, BULK_B)]
-        with connection.Consumer(queues, callbacks=[lambda body, m: taken.append(body[0][0])]):
+        with connection.Consumer(queues, callbacks=[take]):
             for _ in range(5):
                 connection.drain_events(timeout=5)
     assert taken == [B, B, A, BULK_B, BULK_A]
