@@ -107,6 +107,9 @@ def decode(
             size = size[1], size[0]
         mode = "RGBA" if alpha else "RGB"
         pixels = _resized(image, size, mode) if size else _reduced(image, 1, 1, mode)
+        if pixels is image:
+            pixels = image.copy()  # without the file
+        pixels.info = {}
         del image
         if orientation in _TURNS:
             pixels = pixels.transpose(_TURNS[orientation])
@@ -182,7 +185,13 @@ def _resized(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Imag
 
 
 def _reduced(image: Image.Image, x: int, y: int, mode: str) -> Image.Image:
-    """RGB or RGBA with every x·y pixels put together, tile by tile."""
+    """RGB or RGBA with every x·y pixels put together, tile by tile; or the image itself."""
+    if (
+        (x, y) == (1, 1)
+        and image.mode == mode
+        and (mode == "RGBA" or not image.has_transparency_data)
+    ):
+        return image
     full = _full_scale(image)
     reduced = Image.new(mode, (-(-image.width // x), -(-image.height // y)))
     for box in _tiles(image, x, y):

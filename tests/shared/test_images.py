@@ -301,6 +301,22 @@ def test_a_picture_comes_at_the_size_asked_for(
     assert decoded.getextrema() == ((255, 255), (0, 0), (0, 0))
 
 
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_what_comes_is_a_plain_picture(alpha: bool, orientation: int) -> None:
+    """It is sent to other processes: nothing of the file is to go with it."""
+    given = noise().convert("RGBA") if alpha else noise()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(given, "PNG", exif=exif, icc_profile=b"profile", dpi=(1, 1))
+    upright = given.transpose(Image.Transpose.ROTATE_270) if orientation == 6 else given
+    for size in (None, upright.size):
+        decoded = images.decode(data, LIMIT, size=size, alpha=alpha)
+        assert type(decoded) is Image.Image
+        assert decoded.info == {}
+        assert decoded.tobytes() == upright.tobytes()
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "I;16", "F"])
 def test_tiles_leave_no_seam(mode: str) -> None:
     """A picture of several tiles against the same one in one piece."""
