@@ -29,6 +29,7 @@ from shared.object_store import S3ObjectStore
 from shared.queues import STEP_TASK, admit, broker_app, idle_queues
 from shared.reaper import Reaper, wait_for_servers
 from shared.settings import Settings
+from workers.allocator import keep_freed_memory
 from workers.batcher import MicroBatcher
 from workers.heartbeat import Heartbeat
 from workers.item_pool import ItemPool
@@ -328,5 +329,6 @@ def run_worker(
     predictor: str | None = None,
 ) -> int:
     """Run one worker in the foreground; returns its exit status. For `predictor` see Worker."""
+    keep_freed_memory()
     logs.configure(settings.log_level)
     return Worker(family, device, names, settings, predictor).run()

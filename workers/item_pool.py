@@ -1,5 +1,7 @@
 """The threads on which a worker runs the items of its chunks, and how much it takes on."""
 
+import os
+import sys
 import threading
 import time
 from collections import deque
@@ -13,7 +15,15 @@ from shared.errors import StepInterrupted
 
 T = TypeVar("T")
 
+LOWEST = 19  # of the system's priorities, of which 0 is the usual one
 AHEAD_S = 1.0  # several times as long as a consumer takes to look at a queue again (LOOK_S)
+
+
+def give_way() -> None:
+    """Let others have the processor before this thread: it makes ready what a model takes next,
+    and on a machine without a core to spare it would keep the model from what it has."""
+    if sys.platform == "linux":  # elsewhere a thread has no priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
 
 
 @dataclass(eq=False)
@@ -39,7 +49,7 @@ class ItemPool:
     def __init__(self, threads: int, clock: Callable[[], float] = time.monotonic) -> None:
         """`threads`: also the number of steps that the worker may hold, of which chunks take up a
         third, but for two that they may always be: single jobs find the others free."""
-        self._threads = ThreadPoolExecutor(threads, "items")
+        self._threads = ThreadPoolExecutor(threads, "items", initializer=give_way)
         self._size = threads
         self._most = max(2, threads // 3)
         self._places: set[Place] = set()

@@ -1,12 +1,15 @@
 """How many items a worker takes on."""
 
+import os
+import sys
+import threading
 from threading import Event
 
 import pytest
 
 from shared.errors import StepInterrupted
 from tests.workers.step_world import until
-from workers.item_pool import AHEAD_S, ItemPool
+from workers.item_pool import AHEAD_S, LOWEST, ItemPool
 
 
 def test_it_takes_no_more_than_it_is_about_to_begin() -> None:
@@ -35,6 +38,19 @@ def test_a_quick_worker_takes_as_much_as_it_has_done_of_late() -> None:
             assert not pool.full  # 75 wait, and 80 have ended
             now += AHEAD_S + 1
             assert pool.full
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+def test_its_threads_and_no_others_give_way_to_models() -> None:
+    pool = ItemPool(2)
+
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = priority()
+    with pool.place(1) as place:
+        assert place.submit(priority).result() == LOWEST
+    assert priority() == before < LOWEST
 
 
 def test_chunks_leave_steps_to_single_jobs() -> None:
