@@ -1,8 +1,8 @@
-"""The C library's memory allocator, set for processes that take and free megabytes all the time.
+"""The C library's memory allocator, set for a worker, which takes and frees megabytes all the time.
 
-Every batch takes and frees pictures and tensors of the same few sizes. As it comes, glibc's
-malloc hands what is freed back to the kernel at once, and the next batch pays for every page
-anew: the fault, the zeroes. Kept, it is there. The options are those of mallopt(3).
+Every batch takes and frees pictures of the same few sizes. As it comes, glibc's malloc hands what
+is freed back to the kernel, and the next batch pays for its pages anew. A model's own process has
+no use for it: its time is the same either way. The options are those of mallopt(3).
 """
 
 import ctypes

@@ -23,7 +23,6 @@ from PIL import Image
 
 from shared import logs
 from shared.errors import ImagemillError, ModelNotAvailable, OutOfMemory, PredictionFailed
-from workers.allocator import keep_freed_memory
 from workers.held_models import HeldModels, budget_bytes, free_memory
 from workers.model_events import (
     Cancel,
@@ -259,7 +258,6 @@ def end_with(parent: int) -> None:
 def main() -> None:
     fd, samples_fd, parent = (int(argument) for argument in sys.argv[3:6])
     end_with(parent)
-    keep_freed_memory()
     prefer_as_victim()
     logs.configure()
     ModelMain(Connection(fd), Connection(samples_fd)).run()
