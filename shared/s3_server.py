@@ -14,7 +14,7 @@ from botocore.handlers import add_expect_header
 from botocore.utils import parse_timestamp
 
 from shared.s3_clock import ServerClock
-from shared.s3_reader import S3Reader
+from shared.s3_objects import S3Objects
 from shared.s3_retry import retrying
 from shared.settings import Settings
 
@@ -59,7 +59,7 @@ class S3Server:
         self._clock = ServerClock()
         self._connect_timeout_s = min(5.0, max(1.0, retry_s))
         self._read_timeout_s = min(30.0, max(5.0, retry_s))
-        self._reader = S3Reader(settings, self._connect_timeout_s, self._read_timeout_s)
+        self._objects = S3Objects(settings, self._connect_timeout_s, self._read_timeout_s)
 
     def connect(self) -> None:
         """Make the client now."""

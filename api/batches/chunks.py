@@ -35,11 +35,9 @@ class Chunks:
         self._services = services
         self._ledger = services.ledger
 
-    def advance(self, batch: BatchRecord, pace: Pace) -> bool:
-        """Close what has ended and open what comes next; whether any is open.
-
-        Raises StorageUnavailable, LedgerUnavailable.
-        """
+    def advance(self, batch: BatchRecord, pace: Pace) -> None:
+        """Close what has ended and open what comes next. Raises StorageUnavailable,
+        LedgerUnavailable."""
         if batch.request.get("reuse") and pace.known is None:
             pace.known = Known(self._services, batch)
         ended = self._ended(batch)[:PER_TURN]
@@ -48,9 +46,8 @@ class Chunks:
         opened = self._open(batch, pace) if batch.status is BatchStatus.IN_PROGRESS else 0
         if len(closed) == len(batch.open) and not opened:
             pace.closed_at = None
-            return False
-        pace.closed_at = pace.closed_at or time.monotonic()
-        return True
+        else:
+            pace.closed_at = pace.closed_at or time.monotonic()
 
     def _ended(self, batch: BatchRecord) -> list[tuple[int, OpenChunk]]:
         """The open chunks of which no job is at work. Of a batch that is being cancelled every

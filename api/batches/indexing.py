@@ -4,10 +4,11 @@ A line of a chunk is `{"number", "custom_id", "line"?}` with one of `variables` 
 template), `body` (of a request) and `error` (`code`, `message`).
 """
 
-import json
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
+
+from pydantic_core import to_json
 
 from api.batches.sources import Line, lines
 from api.batches.sources.disk_table import DiskTable
@@ -142,4 +143,4 @@ def encoded(number: int, line: Line) -> bytes:
         entry["body"] = line.body
     else:
         entry["variables"] = {**(line.variables or {}), "index": str(number)}
-    return json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return to_json(entry) + b"\n"

@@ -21,7 +21,7 @@ from shared.batches import BatchRecord, BatchStatus
 from shared.errors import ImagemillError
 from shared.layout import batch_manifest_key
 
-BUSY_S, IDLE_S = 0.1, 0.25  # between two rounds
+PAUSE_S = 0.1  # between two rounds
 TURN_S = 2.0  # after which another keeper may have the batch
 TROUBLE_S, DEFECT_S = 1.0, 10.0  # how long a batch is let rest that could not be looked after
 AT_ONCE = 4  # batches that are indexed or joined
@@ -65,39 +65,32 @@ class Keeper:
 
     def run(self, stop: threading.Event) -> None:
         """Look after batches until `stop` is set; a server that is away is waited for."""
-        pause_s = 0.0
-        while not stop.wait(pause_s):
+        while not stop.is_set():
             try:
-                pause_s = BUSY_S if self.round() else IDLE_S
+                self.round()
                 self._trouble = ""
             except ImagemillError as error:
                 if error.code != self._trouble:  # once: an outage would fill the log
                     log.warning("batches are not looked after", error=error.message)
-                self._trouble, pause_s = error.code, IDLE_S
+                self._trouble = error.code
+            stop.wait(PAUSE_S)
 
-    def round(self) -> bool:
-        """Do a bounded amount of work for each batch; whether there will soon be more.
-
-        Raises LedgerUnavailable.
-        """
+    def round(self) -> None:
+        """Do a bounded amount of work for each batch. Raises LedgerUnavailable."""
         active = self._ledger.active_batches()
         self._kept = {batch_id: self._kept.get(batch_id) or Kept() for batch_id in active}
-        more = [self._turn(batch_id, kept) for batch_id, kept in self._kept.items()]
-        return any(more)
+        for batch_id, kept in self._kept.items():
+            if time.monotonic() >= kept.rests_until:
+                self._turn(batch_id, kept)
 
-    def _turn(self, batch_id: str, kept: Kept) -> bool:
-        if time.monotonic() < kept.rests_until:
-            return False
+    def _turn(self, batch_id: str, kept: Kept) -> None:
         with logs.bound(batch_id=batch_id):
             try:
-                if not self._has_turn(batch_id, kept):
-                    return False
-                more = self._look_after(self._ledger.batch(batch_id), kept)
-                kept.trouble = ""
-                return more
+                if self._has_turn(batch_id, kept):
+                    self._look_after(self._ledger.batch(batch_id), kept)
+                    kept.trouble = ""
             except Exception as error:
                 self._failed(error, kept)
-                return False
 
     def _has_turn(self, batch_id: str, kept: Kept) -> bool:
         turn = f"batch {batch_id}"
@@ -122,17 +115,18 @@ class Keeper:
             log.warning("batch not looked after", code=error.code, error=error.message)
         kept.trouble = error.code
 
-    def _look_after(self, batch: BatchRecord, kept: Kept) -> bool:
+    def _look_after(self, batch: BatchRecord, kept: Kept) -> None:
         if kept.at_work:
-            return True
+            return
         if kept.saved is not batch.status:
             self._save(batch)
             kept.saved = batch.status
         if batch.status is BatchStatus.VALIDATING:
-            return self._beside(index, batch, kept)
-        if batch.status is BatchStatus.FINALIZING:
-            return self._beside(end, batch, kept)
-        return self._chunks.advance(self._foretold(self._in_time(batch)), kept.pace)
+            self._beside(index, batch, kept)
+        elif batch.status is BatchStatus.FINALIZING:
+            self._beside(end, batch, kept)
+        else:
+            self._chunks.advance(self._foretold(self._in_time(batch)), kept.pace)
 
     def _save(self, batch: BatchRecord) -> None:
         """Write down what a rebuild of the ledger needs to know of the batch."""
@@ -144,9 +138,9 @@ class Keeper:
 
     def _beside(
         self, do: Callable[[Services, BatchRecord], BatchRecord], batch: BatchRecord, kept: Kept
-    ) -> bool:
+    ) -> None:
         if sum(each.at_work for each in self._kept.values()) >= AT_ONCE:
-            return False
+            return
 
         def work() -> None:
             with logs.bound(batch_id=batch.id):
@@ -157,7 +151,6 @@ class Keeper:
 
         kept.task = threading.Thread(target=work, name=do.__name__, daemon=True)
         kept.task.start()
-        return True
 
     def _foretold(self, batch: BatchRecord) -> BatchRecord:
         """The batch; before it runs, what is to be expected of it is noted."""

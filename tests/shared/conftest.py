@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 import redis
@@ -23,6 +24,12 @@ def settings(servers: StackHandle) -> Settings:
             "admit_per_queue": 3,
         }
     )
+
+
+@pytest.fixture
+def prefix() -> str:
+    """Of S3 keys that no other test uses."""
+    return f"tests/{uuid4().hex}/"
 
 
 @pytest.fixture

@@ -54,15 +54,17 @@ class KeptBatches:
             for n in range(count)
         ]
 
-    def advance(self, batch_id: str) -> bool:
+    def advance(self, batch_id: str) -> None:
         """What the keeper does for the batch in one turn."""
-        return Chunks(self.services).advance(self.ledger.batch(batch_id), Pace())
+        Chunks(self.services).advance(self.ledger.batch(batch_id), Pace())
 
     def finish(self, batch_id: str, **fates: Collection[str]) -> BatchRecord:
         """Bring the batch to its end; `fates` as `run` takes them."""
-        while self.advance(batch_id):
+        self.advance(batch_id)
+        while self.ledger.batch(batch_id).open:
             for job_id in self.jobs(batch_id):
                 self.run(job_id, **fates)
+            self.advance(batch_id)
         return join(self.services, self.ledger.batch(batch_id))
 
     def jobs(self, batch_id: str) -> list[str]:

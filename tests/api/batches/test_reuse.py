@@ -42,11 +42,12 @@ def reusing(keeping):
     def finish(lines, bad=(), **request):
         batch_id = keeping.create(lines, reuse=True, **request)
         chunks, pace, ran = Chunks(keeping.services), Pace(), 0
-        while chunks.advance(keeping.ledger.batch(batch_id), pace):
+        while (batch := keeping.ledger.batch(batch_id)).status == "in_progress":
+            chunks.advance(batch, pace)
             for job_id in keeping.jobs(batch_id):
                 ran += len(keeping.ledger.get(job_id).items)
                 keeping.run(job_id, bad=bad, drawn=NAMES)
-        batch = join(keeping.services, keeping.ledger.batch(batch_id))
+        batch = join(keeping.services, batch)
         return batch, *keeping.lines(batch), ran
 
     return finish
