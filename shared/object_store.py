@@ -14,6 +14,7 @@ from itertools import chain
 from typing import Protocol
 
 from shared.errors import NotFound, StorageCorrupt, StorageUnavailable, TooLarge
+from shared.s3_listing import LISTED
 from shared.s3_retry import retrying
 from shared.s3_server import HIDDEN
 from shared.s3_streams import S3Streams, in_parts, md5
@@ -243,9 +244,8 @@ class S3ObjectStore(S3Streams):
         while True:
             ask = partial(self._client().list_objects_v2, **params)
             page = self._retrying(prefix, ask, hidden)
-            for entry in page.get("Contents", ()):
-                modified_at = int(entry["LastModified"].timestamp() * 1000)
-                yield StoredObject(entry["Key"], entry["Size"], modified_at)
+            for entry in page[LISTED]:
+                yield StoredObject(*entry)
             if not page.get("IsTruncated"):
                 return
             params = {**params, "ContinuationToken": page["NextContinuationToken"]}

@@ -2,17 +2,15 @@
 
 import threading
 from collections.abc import Callable
-from datetime import datetime
 from functools import cache, partial
 from typing import Any, TypeVar
 
 import boto3
-import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.handlers import add_expect_header
-from botocore.utils import parse_timestamp
 
+from shared import s3_listing
 from shared.s3_clock import ServerClock
 from shared.s3_objects import S3Objects
 from shared.s3_retry import retrying
@@ -28,19 +26,7 @@ _making = threading.Lock()  # sessions are not for several threads at once; thei
 @cache
 def _session() -> boto3.session.Session:
     """One for all clients, which share what it has read of S3's description."""
-    core = botocore.session.get_session()
-    parsers = core.get_component("response_parser_factory")
-    parsers.set_parser_defaults(timestamp_parser=_moment)
-    return boto3.session.Session(botocore_session=core)
-
-
-def _moment(value: Any) -> datetime:
-    """A time as S3 writes it. Those of a listing are ISO 8601, and the client would spend most of
-    a listing's time on guessing that."""
-    try:
-        return datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return parse_timestamp(value)
+    return boto3.session.Session()
 
 
 class S3Server:
@@ -98,6 +84,7 @@ class S3Server:
         # the server's "100 Continue".
         client.meta.events.unregister("before-call.s3", add_expect_header)
         self._clock.follow(client)
+        s3_listing.follow(client)
         return client
 
     def _retrying(self, what: str, attempt: Callable[[], T], hidden: tuple[str, ...] = ()) -> T:
