@@ -86,6 +86,10 @@ class Fake(Predictor):
         ]
 
     def _obey(self, sample: Any, batch: Batch) -> None:
+        if gate := sample.get("gate"):
+            (gate / "reached").touch()
+            while not (gate / "open").exists():
+                time.sleep(0.01)
         said = sample.get("text") or sample.get("prompt") or ""
         do = sample.get("do") or said.partition("do: ")[2]
         if do == "die":

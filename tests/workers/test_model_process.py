@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from shared.errors import (
     PredictionFailed,
     StepInterrupted,
 )
+from tests.waiting import until
 from workers.model_process import (
     ROOT,
     ModelNotReady,
@@ -39,13 +40,6 @@ FAKE = "tests.workers.fake_family:Fake"
 def run(process: ModelProcess, do: str = "", model: str = "m", **params: object) -> Prediction:
     batch = Batch(model, params, 2, [{"text": "a", "do": do}])
     return process.submit(batch, lambda *_: None).result(30)
-
-
-def until(condition: Callable[[], bool], seconds: float = 10) -> bool:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-    return condition()
 
 
 def alive(pid: int) -> bool:
@@ -186,39 +180,61 @@ def test_a_hung_process_is_killed_and_comes_back(process: ModelProcess) -> None:
 # Two orders at a time
 
 
-def begin(process: ModelProcess, *does: str) -> list["Future[Prediction]"]:
-    """Batches of 0.2 s each, in this order, of which each does something first."""
+class Gate:
+    """What the first batch of a process waits at, so that nothing here depends on who is fast."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def reached(self) -> bool:
+        return (self.folder / "reached").exists()
+
+    def open(self) -> None:
+        (self.folder / "open").touch()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path)
+
+
+def begin(process: ModelProcess, gate: Gate, *does: str) -> list["Future[Prediction]"]:
+    """Batches in this order, of which each waits at the gate and then does something."""
     assert process.wait_ready(20)
-    params = {"steps": 1, "seconds": 0.2}
     return [
-        process.submit(Batch("m", params, 1, [{"do": do, "text": do}]), lambda _: None)
+        process.submit(
+            Batch("m", {}, 1, [{"do": do, "text": do, "gate": gate.folder}]), lambda _: None
+        )
         for do in does
     ]
 
 
-def test_a_second_order_follows_the_first(process: ModelProcess) -> None:
-    first, second = begin(process, "a", "b")
+def test_a_second_order_follows_the_first(process: ModelProcess, gate: Gate) -> None:
+    first, second = begin(process, gate, "a", "b")
     with pytest.raises(RuntimeError, match="2 orders at a time"):
-        begin(process, "c")
+        begin(process, gate, "c")
+    gate.open()
     assert [each.result(10).results[0]["text"] for each in (first, second)] == ["a", "b"]
-    [third] = begin(process, "c")
+    [third] = begin(process, gate, "c")
     assert third.result(10).results[0]["text"] == "c"
 
 
-def test_what_has_not_begun_may_be_withdrawn(process: ModelProcess) -> None:
-    first, second = begin(process, "a", "b")
+def test_what_has_not_begun_may_be_withdrawn(process: ModelProcess, gate: Gate) -> None:
+    first, second = begin(process, gate, "a", "b")
     process.withdraw(second)
     with pytest.raises(NotBegun):
         second.result(10)
     assert not first.done()
-    [third] = begin(process, "c")
+    [third] = begin(process, gate, "c")
+    gate.open()
     assert [each.result(10).results[0]["text"] for each in (first, third)] == ["a", "c"]
 
 
-def test_what_has_begun_goes_on(process: ModelProcess) -> None:
-    first, second = begin(process, "a", "b")
-    time.sleep(0.1)
+def test_what_has_begun_goes_on(process: ModelProcess, gate: Gate) -> None:
+    first, second = begin(process, gate, "a", "b")
+    until(gate.reached)
     process.withdraw(first)
+    gate.open()
     first.result(10)
     process.withdraw(first)
     assert second.result(10).results
@@ -239,9 +255,10 @@ def test_a_cancel_is_for_one_of_them(process: ModelProcess, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("do", ["die", "lose the device"])
 def test_what_ends_the_process_is_not_the_fault_of_the_second(
-    process: ModelProcess, do: str
+    process: ModelProcess, gate: Gate, do: str
 ) -> None:
-    first, second = begin(process, do, "b")
+    first, second = begin(process, gate, do, "b")
+    gate.open()
     with pytest.raises(ModelProcessDied if do == "die" else OutOfMemory):
         first.result(10)
     with pytest.raises(NotBegun):
@@ -250,8 +267,9 @@ def test_what_ends_the_process_is_not_the_fault_of_the_second(
     assert run(process).results
 
 
-def test_an_error_of_the_first_does_not_touch_the_second(process: ModelProcess) -> None:
-    first, second = begin(process, "raise", "b")
+def test_an_error_of_the_first_does_not_touch_the_second(process: ModelProcess, gate: Gate) -> None:
+    first, second = begin(process, gate, "raise", "b")
+    gate.open()
     with pytest.raises(PredictionFailed):
         first.result(10)
     assert second.result(10).results
@@ -292,11 +310,11 @@ def test_a_model_that_cannot_be_loaded_again_is_not_its_jobs_fault(tmp_path: Pat
         assert process.wait_ready(20)
         (tmp_path / "away").touch()
         process.kill()
-        assert until(lambda: process.error is not None, 60)
+        until(lambda: process.error)
         with pytest.raises(StepInterrupted, match=r"cannot be loaded again: ValueError: away"):
             process.wait_ready(0)
         (tmp_path / "away").unlink()
-        assert until(lambda: process.ready, 60)
+        until(lambda: process.ready)
         assert process.error is None
     finally:
         process.close()
@@ -311,7 +329,7 @@ def test_a_process_that_cannot_be_started_is_tried_again(
         with pytest.raises(ModelNotAvailable, match=r"cannot be started: .*No such file"):
             process.wait_ready(20)
         (tmp_path / "missing").mkdir()
-        assert until(lambda: process.ready, 60)
+        until(lambda: process.ready)
     finally:
         process.close()
 
@@ -344,7 +362,7 @@ time.sleep(60)
         pid = next(int(line[4:]) for line in it.stdout if line.startswith(b"pid "))  # not a log's
         assert alive(pid)
         it.kill()
-    assert until(lambda: not alive(pid))
+    until(lambda: not alive(pid))
 
 
 # Several models
