@@ -18,6 +18,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -191,7 +192,7 @@ def get_json(url: str) -> dict[str, Any]:
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=3) as r:
             found = json.load(r)
-    except (OSError, ValueError):
+    except (OSError, HTTPException, ValueError):  # HTTPException: it was killed while it answered
         return {}
     return found if isinstance(found, dict) else {}
 
