@@ -15,6 +15,7 @@ import pytest
 from deploy.handle import StackHandle
 from shared.errors import NotFound
 from shared.object_store import S3ObjectStore
+from tests.waiting import PATIENCE_S
 
 # Before torch is imported: on a busy machine two threads of a tiny model wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,7 +31,7 @@ class TestedStack(StackHandle):
     def store(self) -> S3ObjectStore:
         return S3ObjectStore(self.settings)
 
-    def wait_for_object(self, key: str, timeout_s: float = 30.0) -> bytes:
+    def wait_for_object(self, key: str, timeout_s: float = PATIENCE_S) -> bytes:
         """The bytes under the key, once they are there."""
         store, limit = self.store, time.monotonic() + timeout_s
         while True:

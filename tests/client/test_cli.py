@@ -13,6 +13,8 @@ import time
 import pytest
 from imagemill import __version__
 
+from tests.waiting import PATIENCE_S
+
 
 @pytest.fixture
 def drawn(service, make):
@@ -545,7 +547,7 @@ def test_ctrl_c_leaves_the_job_running(service, make, tmp_path):
     while not any(request.method == "GET" for request in service.requests):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=PATIENCE_S)
 
     assert (process.returncode, out) == (130, "")
     assert err.splitlines()[-1].endswith("to go on: imagemill jobs watch job_1 -o out")
@@ -562,7 +564,7 @@ def test_bars_on_a_terminal_results_on_stdout(service, drawn, tmp_path):
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
-        timeout=20,
+        timeout=PATIENCE_S,
     )
     os.close(stderr)
     shown = os.read(terminal, 1 << 16).decode()

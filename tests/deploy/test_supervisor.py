@@ -10,6 +10,7 @@ import pytest
 
 from deploy import supervisor as module
 from deploy.supervisor import Interrupted, Part, PartFailed, StackError, Supervisor
+from tests.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,11 +40,11 @@ class World:
         script = f"trap '{trap}' TERM; touch {mark}; while :; do sleep 0.02; done"
         return self.part(name, script, probe=lambda pid: mark.exists(), **options)
 
-    def start(self, *parts, deaths=1, timeout_s=10):
+    def start(self, *parts, deaths=1, timeout_s=PATIENCE_S):
         self.supervisor.start(parts, deaths, timeout_s)
 
-    def run_until(self, condition, timeout_s=10):
-        limit = time.monotonic() + timeout_s
+    def run_until(self, condition):
+        limit = time.monotonic() + PATIENCE_S
         self.supervisor.run_until(lambda: condition() or time.monotonic() > limit)
         assert condition()
 
@@ -114,7 +115,7 @@ def test_what_does_not_end_in_its_grace_is_killed(world):
     world.start(world.deaf("a", "", grace_s=0.3))
     started = time.monotonic()
     world.supervisor.stop()
-    assert 0.25 < time.monotonic() - started < 3
+    assert time.monotonic() - started > 0.25
 
 
 def test_a_second_request_kills_at_once(world):
@@ -122,7 +123,11 @@ def test_a_second_request_kills_at_once(world):
     world.stops = 2
     started = time.monotonic()
     world.supervisor.stop()
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30
+
+
+def lives(pid):
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def test_what_a_part_started_ends_with_it(world):
@@ -131,10 +136,7 @@ def test_what_a_part_started_ends_with_it(world):
     world.run_until(lambda: child.exists() and child.read_text().strip())
     pid = int(child.read_text())
     world.supervisor.stop()
-    limit = time.monotonic() + 5
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < limit
-        time.sleep(0.02)
+    until(lambda: not lives(pid))
 
 
 def test_logs_are_bounded(world, monkeypatch):
@@ -152,7 +154,7 @@ from pathlib import Path
 from deploy.supervisor import Part, Supervisor
 folder = Path({str(tmp_path)!r})
 supervisor = Supervisor(folder, lambda: 0, print, lambda pids: None)
-supervisor.start([Part("a", ["sleep", "1000"], {{}}, folder)], 1, 10)
+supervisor.start([Part("a", ["sleep", "1000"], {{}}, folder)], 1, 60)
 print(supervisor.pids["a"], flush=True)
 supervisor.run_until(lambda: False)
 """
@@ -162,4 +164,4 @@ supervisor.run_until(lambda: False)
         pid = int(process.stdout.readline())
         part = psutil.Process(pid)
         process.kill()
-        part.wait(5)
+        part.wait(PATIENCE_S)

@@ -33,6 +33,7 @@ from shared.ledger.server import script_source
 from shared.object_store import S3ObjectStore
 from shared.settings import PREFIX, Settings
 from tests.faults.proxy import FaultProxy
+from tests.waiting import PATIENCE_S
 
 T = TypeVar("T")
 
@@ -139,7 +140,7 @@ class Cluster:
         self._supervisor.start([part], 3, START_S)
         return part.name
 
-    def until(self, condition: Callable[[], T], timeout_s: float = 60.0, what: str = "") -> T:
+    def until(self, condition: Callable[[], T], timeout_s: float = PATIENCE_S, what: str = "") -> T:
         """The condition's value once it is true; what dies meanwhile is started again."""
         limit = time.monotonic() + timeout_s
         found: list[T] = []
@@ -157,7 +158,7 @@ class Cluster:
     def sleep(self, seconds: float) -> None:
         """Let time pass, starting again what dies."""
         end = time.monotonic() + seconds
-        self.until(lambda: time.monotonic() >= end, seconds + 60)
+        self.until(lambda: time.monotonic() >= end, seconds + PATIENCE_S)
 
     # Faults
 
@@ -172,11 +173,9 @@ class Cluster:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid(name), number)
 
-    def await_end(self, name: str, pid: int, timeout_s: float) -> float:
-        """Wait until this process of a part has ended; how many seconds that took."""
-        began = time.monotonic()
-        self.until(lambda: self._supervisor.pids.get(name) != pid, timeout_s, f"{name} ends")
-        return time.monotonic() - began
+    def await_end(self, name: str, pid: int) -> None:
+        """Wait until this process of a part has ended."""
+        self.until(lambda: self._supervisor.pids.get(name) != pid, what=f"{name} ends")
 
     def kill(self, name: str) -> None:
         """kill -9 of a part and of all processes that it started."""

@@ -16,10 +16,11 @@ from typing import Any
 import httpx
 from PIL import Image
 
+from tests.waiting import PATIENCE_S
+
 Document = dict[str, Any]
 
 BUSY = (429, 502, 503, 504)
-PATIENCE_S = 180.0
 ERASED = "erased"  # what is expected of a job that will be deleted
 
 

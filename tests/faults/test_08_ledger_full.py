@@ -21,7 +21,7 @@ def test_without_memory_nothing_is_accepted(cluster, row):
             trial.wait(0.5, 2)
             ledger.config_set("maxmemory", ledger.info("memory")["used_memory"] + ROOM)
             try:
-                cluster.until(trial.refusals, 60, "refused")
+                cluster.until(trial.refusals, what="refused")
                 trial.wait(0.5, 8 if row.full else 2)
             finally:
                 ledger.config_set("maxmemory", 0)
@@ -41,9 +41,9 @@ def test_without_disk_the_server_ends_and_comes_back(tmp_path, row):
                     trial.wait(0.5, 2)
                     pid = cluster.pid("ledger")
                     fill(disk, ballast)
-                    cluster.await_end("ledger", pid, 60)
+                    cluster.await_end("ledger", pid)
                     # Started again, it finds the disk as full as before.
-                    cluster.until(trial.refusals, 60, "refused")
+                    cluster.until(trial.refusals, what="refused")
                     trial.wait(0.5, 8 if row.full else 2)
                     ballast.unlink()
                     trial.healed()

@@ -53,7 +53,7 @@ def test_a_killed_server_comes_back(cluster, row):
             pid = cluster.pid("s3")
             cluster.kill("s3")
             trial.healed()
-            cluster.await_end("s3", pid, 60)
+            cluster.await_end("s3", pid)
             trial.wait(0.5, 3)
         trial.until_all_work()
         trial.settle()

@@ -29,7 +29,7 @@ def test_the_step_waits_for_space_and_leaves_none_taken(tmp_path, row):
                 def tried_again(before=failures):
                     return cluster.ledger.counters().get("retries", 0) > before
 
-                cluster.until(tried_again, 60, "another try")
+                cluster.until(tried_again, what="another try")
                 # What a failed try wrote is gone before the next one.
                 trial.wait(0, 3)
                 ballast.unlink()
@@ -39,7 +39,7 @@ def test_the_step_waits_for_space_and_leaves_none_taken(tmp_path, row):
                 # Only the last try's files are left, and these go with their process.
                 assert taken(folder) <= 20 * MB
                 os.kill(cluster.model_pid("diffuser-1"), signal.SIGKILL)
-                cluster.until(lambda: not taken(folder), 30, "a dead process leaves nothing")
+                cluster.until(lambda: not taken(folder), what="a dead process leaves nothing")
 
 
 def taken(folder):

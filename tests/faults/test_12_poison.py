@@ -17,7 +17,7 @@ def test_only_the_guilty_one_fails(cluster, row):
         prompts.insert(trial.chance.randrange(NEIGHBOURS + 1), prompt)
         jobs = {p: trial.submit(generate(p), *(["failed"] if p == prompt else [])) for p in prompts}
         trial.healed()
-        trial.settle(180)
+        trial.settle()
         guilty = cluster.ledger.get(jobs.pop(prompt))
         if prompt == "do: oom":
             assert guilty.error.code == "out_of_memory"

@@ -27,7 +27,7 @@ def test_a_worker_that_stops_too_long_is_fenced(cluster, row):
     """It stops at work while its model goes on: what it says afterwards is refused."""
     for trial in row.trials(cluster, short=1, full=5):
         kind = trial.choose(generate, translate)
-        job = trial.submit(kind(f"do: sleep {trial.chance.uniform(1.5, 2):.1f}"))
+        job = trial.submit(kind(f"do: sleep {trial.chance.uniform(2.5, 3.5):.1f}"))
         trial.until_running(job)
         before = fenced(cluster)
         with cluster.stopped(cluster.holder(job)):

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.faults.load import ERASED, blend, every_kind, generate, reimagine
+from tests.waiting import PATIENCE_S
 
 TITLE = "cancel at every state's edge; cancel against commit"
 CHAIN = ("captioner", "translator", "diffuser")
@@ -97,7 +98,7 @@ def test_a_race_has_one_winner(cluster, row):
 
         with ThreadPoolExecutor(CLIENTS) as pool:
             said = [pool.submit(run, moment) for moment in moments]
-            cluster.until(lambda said=said: all(each.done() for each in said), 120)
+            cluster.until(lambda said=said: all(each.done() for each in said))
         trial.healed()
         trial.settle()
         for told in [each.result() for each in said]:
@@ -117,7 +118,7 @@ def tell_at(cluster, trial, edge, erase=False):
 
     def spring(_):
         if edge.sender != "api":  # which is held before its answer
-            accepted.wait(30)
+            accepted.wait(PATIENCE_S)
         newest = httpx.get(f"{cluster.api_url}/v1/jobs", params={"limit": 1}, timeout=30)
         said.append(tell(cluster, newest.json()["data"][0]["id"], erase))
 

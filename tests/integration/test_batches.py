@@ -72,10 +72,8 @@ def done(batch):
     return sum(batch["request_counts"][name] or 0 for name in ("completed", "failed"))
 
 
-def ended(api, batch, timeout_s=120):
-    return until(
-        lambda: (found := show(api, batch))["status"] in ENDED and found, timeout_s, "the end"
-    )
+def ended(api, batch):
+    return until(lambda: (found := show(api, batch))["status"] in ENDED and found, "the end")
 
 
 def lines(api, batch):

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from shared.models import TRAINED, Registry
 from tests import texts
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def cli(stack, tmp_path):
             input=given,
             capture_output=True,
             encoding="utf-8",
-            timeout=120,
+            timeout=PATIENCE_S,
         )
 
     return run
@@ -139,7 +140,7 @@ def test_one_idempotency_key_is_one_job(stack, cli, tmp_path):
             for _ in range(2)
         ]
         assert made[0] == made[1]
-        job = client.wait(made[0], timeout=60)
+        job = client.wait(made[0], timeout=PATIENCE_S)
         page = client.jobs.list(kind="caption", limit=1)
     assert "red circle" in job.outputs["caption"]
     assert len(page.data) == 1
@@ -152,7 +153,7 @@ def test_files(stack, cli, tmp_path):
         assert (file.width, file.height, file.bytes) == (64, 64, len(content))
         assert client.files.content(file.id) == content
         assert client.files.get(file.id).sha256 == file.sha256
-        job = client.wait(client.jobs.create(kind="caption", image=file.id), timeout=60)
+        job = client.wait(client.jobs.create(kind="caption", image=file.id), timeout=PATIENCE_S)
         assert "red circle" in job.outputs["caption"]
         client.files.delete(file.id)
 

@@ -11,7 +11,7 @@ import pytest
 from imagemill import ApiError, Client, JobFailed
 from PIL import Image, ImageDraw
 
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 SIZE = 64
 FIELDS: dict[str, Any] = {
@@ -57,7 +57,7 @@ def savepoints(stack, job) -> list[str]:
 
 
 def test_a_killed_worker_leaves_no_trace_in_the_result(client, stack, composite):
-    undisturbed = client.wait(composite(steps=80, video=True), timeout=120)
+    undisturbed = client.wait(composite(steps=80, video=True), timeout=PATIENCE_S)
     assert savepoints(stack, undisturbed) == []
 
     job = composite(steps=80, video=True)
@@ -65,7 +65,7 @@ def test_a_killed_worker_leaves_no_trace_in_the_result(client, stack, composite)
         until(lambda least=passed: client.jobs.get(job.id).progress.value >= least)
         until(lambda: savepoints(stack, job))
         kill(client)
-    done = client.wait(job, timeout=180)
+    done = client.wait(job, timeout=PATIENCE_S)
     assert digests(done) == digests(undisturbed)
     until(lambda: savepoints(stack, job) == [])
 
@@ -86,7 +86,7 @@ def compositor(client) -> dict[str, Any]:
 
 
 def test_what_a_job_leaves(client, composite, tmp_path):
-    job = client.wait(composite(steps=40, video=True), timeout=120)
+    job = client.wait(composite(steps=40, video=True), timeout=PATIENCE_S)
     names = {path.name for path in client.download(job, tmp_path)}
     assert names == {
         "first_pass.png",
@@ -117,12 +117,12 @@ def test_a_running_job_shows_its_losses_and_a_picture_and_stops_at_once(
     until(lambda: client.preview(job.id, tmp_path / "now.jpg"))
     assert Image.open(tmp_path / "now.jpg").size == (SIZE, SIZE)
     client.jobs.cancel(job.id)
-    until(lambda: client.jobs.get(job.id).status == "canceled", 10)
+    until(lambda: client.jobs.get(job.id).status == "canceled")
 
 
 @pytest.mark.parametrize("variant", ["mended", "paper", "seed", "poisson", "alpha"])
 def test_every_variant(client, composite, variant):
-    job = client.wait(composite(variant=variant, steps=1, x=32, y=32), timeout=120)
+    job = client.wait(composite(variant=variant, steps=1, x=32, y=32), timeout=PATIENCE_S)
     [*_, last] = job.raw["outputs"]["images"]
     side = 512 if variant == "paper" else SIZE
     assert (last["width"], last["height"]) == (side, side)
@@ -130,9 +130,9 @@ def test_every_variant(client, composite, variant):
 
 def test_a_mask_in_the_sources_transparency(client, composite):
     hole = picture(60, "RGBA", (0, 0, 0, 0), "orange")
-    client.wait(composite(source=hole, mask=None, variant="alpha"), timeout=60)
+    client.wait(composite(source=hole, mask=None, variant="alpha"), timeout=PATIENCE_S)
     with pytest.raises(JobFailed) as caught:
-        client.wait(composite(mask=None, variant="alpha"), timeout=60)
+        client.wait(composite(mask=None, variant="alpha"), timeout=PATIENCE_S)
     assert caught.value.job.raw["error"]["code"] == "invalid_image"
 
 

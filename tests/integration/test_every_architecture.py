@@ -19,6 +19,7 @@ from deploy.handle import StackHandle
 from tests.checkpoints import captioners, cascade, diffusers, translators, vqa
 from tests.gemini import KEY, Gemini, drawn, serve
 from tests.texts import render
+from tests.waiting import PATIENCE_S
 from workers.training import world
 
 FAMILIES = {
@@ -140,7 +141,7 @@ def test_every_kind_with_every_architecture(
                 kind=case.kind, models=case.models, **pictures(case), **case.input
             )
             try:
-                return client.wait(job, timeout=240).raw
+                return client.wait(job, timeout=PATIENCE_S).raw
             except JobFailed as error:
                 return error.job.raw
 

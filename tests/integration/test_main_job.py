@@ -12,6 +12,7 @@ from PIL import Image
 
 from shared.images import decode, read_recipe
 from tests import texts
+from tests.waiting import PATIENCE_S
 from workers.training import judge
 from workers.training.world import Scene, box, caption, render
 
@@ -32,7 +33,7 @@ def client(stack):
 
 
 def finish(client, **request):
-    job = client.wait(client.jobs.create(**request).id, timeout=120)
+    job = client.wait(client.jobs.create(**request).id, timeout=PATIENCE_S)
     assert job.status == "succeeded", job.raw
     return job.raw
 
@@ -113,7 +114,7 @@ def test_bulk_pictures_have_the_same_bytes_alone_and_in_company(client):
     ]
     together = finish(client, **request)
     for job in company:
-        client.wait(job.id, timeout=120)
+        client.wait(job.id, timeout=PATIENCE_S)
     sizes = {step["batch_class"] for job in (alone, together) for step in job["steps"]}
     assert sizes == {8}
     assert alone["outputs"]["images"][0]["sha256"] == together["outputs"]["images"][0]["sha256"]

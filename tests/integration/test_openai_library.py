@@ -10,8 +10,9 @@ import pytest
 from openai import NotFoundError, OpenAI, UnprocessableEntityError
 from PIL import Image
 
+from tests.waiting import until
+
 PROMPTS = ["a large red circle on a white background", "a small blue square on a black background"]
-LIMIT_S = 120
 
 
 @pytest.fixture
@@ -48,12 +49,11 @@ def batch(openai):
 
 
 def ended(openai, batch):
-    limit = time.monotonic() + LIMIT_S
-    while batch.status not in ("completed", "failed", "expired", "cancelled"):
-        assert time.monotonic() < limit, batch
-        time.sleep(0.2)
-        batch = openai.batches.retrieve(batch.id)
-    return batch
+    def look():
+        now = openai.batches.retrieve(batch.id)
+        return now.status in ("completed", "failed", "expired", "cancelled") and now
+
+    return until(look, f"the end of {batch.id}")
 
 
 def lines(openai, file_id):

@@ -6,6 +6,7 @@ import pytest
 from imagemill import ApiError, Client
 from PIL import Image
 
+from tests.waiting import PATIENCE_S
 from tests.workers.families import noise
 
 SIZE = 64  # of the tiny model
@@ -26,19 +27,19 @@ def png(seed: int, width: int, height: int) -> bytes:
 def test_both_orders(client, tmp_path):
     left, right = png(1, 150, 100), png(2, 80, 120)
     job = client.jobs.create(kind="panorama", left=left, right=right, both_orders=True)
-    first, swapped = client.download(client.wait(job, timeout=120), tmp_path)
+    first, swapped = client.download(client.wait(job, timeout=PATIENCE_S), tmp_path)
     assert (first.name, swapped.name) == ("panorama.png", "panorama-swapped.png")
     assert Image.open(first).size == Image.open(swapped).size == (3 * SIZE, SIZE)
     assert first.read_bytes() != swapped.read_bytes()
     again = client.jobs.create(kind="panorama", left=right, right=left)
-    [alone] = client.download(client.wait(again, timeout=120), tmp_path / "again")
+    [alone] = client.download(client.wait(again, timeout=PATIENCE_S), tmp_path / "again")
     assert alone.read_bytes() == swapped.read_bytes()
 
 
 def test_the_users_pictures_at_full_height(client, tmp_path):
     left, right = png(1, 150, 100), png(2, 80, 120)
     job = client.jobs.create(kind="panorama", left=left, right=right, full_height=True)
-    [file] = client.download(client.wait(job, timeout=120), tmp_path)
+    [file] = client.download(client.wait(job, timeout=PATIENCE_S), tmp_path)
     picture = Image.open(file)
     assert picture.size == (150 + 100 + 67, 100)
     assert picture.crop((0, 0, 150, 100)).tobytes() == noise(1, 150, 100).tobytes()

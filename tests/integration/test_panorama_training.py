@@ -14,7 +14,7 @@ import pytest
 from imagemill import ApiError, Client
 from PIL import Image
 
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 from workers.training.panorama.landscapes import landscape
 
 SIZE = 64  # of the tiny model
@@ -62,7 +62,7 @@ def test_two_stages_make_a_model_that_jobs_use(client, stack, dataset, train, tm
     assert running.raw["progress"]["metrics"].keys() >= {"pixel", "images_per_s"}
     until(lambda: [e for e in stack.store.list(f"jobs/{job.id}/") if "/savepoint/" in e.key])
     kill_model_process(client)
-    first = client.wait(job, timeout=120)
+    first = client.wait(job, timeout=PATIENCE_S)
     names = {path.name for path in client.download(first, tmp_path)}
     assert names >= {"config.json", "model.safetensors", "discriminator.safetensors", "losses.svg"}
     assert {f"samples-{number:03}.png" for number in range(1, 9)} <= names
@@ -74,7 +74,7 @@ def test_two_stages_make_a_model_that_jobs_use(client, stack, dataset, train, tm
     assert outputs["pictures"] == {"trained": 20, "held_out": 4, "not images": 1}
 
     job = train(name="alps", stage="finetune", start_from="alps-first", batch_size=4, epochs=2)
-    second = client.wait(job, timeout=120)
+    second = client.wait(job, timeout=PATIENCE_S)
     assert second.raw["outputs"]["start_from"] == "alps-first"
     assert second.raw["outputs"]["losses"].keys() >= {"pixel", "discriminator", "adversarial"}
     states = {model.name: model.raw["state"] for model in client.models()}
@@ -86,7 +86,7 @@ def test_two_stages_make_a_model_that_jobs_use(client, stack, dataset, train, tm
 
     pictures = []
     for model in ("alps-first", "alps"):
-        done = client.wait(blend(model), timeout=120)
+        done = client.wait(blend(model), timeout=PATIENCE_S)
         [picture] = client.download(done, tmp_path / model)
         assert Image.open(picture).size == (3 * SIZE, SIZE)
         pictures.append(picture.read_bytes())
@@ -94,7 +94,7 @@ def test_two_stages_make_a_model_that_jobs_use(client, stack, dataset, train, tm
 
     chosen = {"panorama": "alps", "panorama_trainer": "tiny"}
     job = client.jobs.create(kind="panorama_evaluation", dataset=dataset, models=chosen)
-    evaluated = client.wait(job, timeout=120)
+    evaluated = client.wait(job, timeout=PATIENCE_S)
     outputs = evaluated.raw["outputs"]
     assert (outputs["model"], outputs["real"], outputs["generated"]) == ("alps", 24, 48)
     files = {path.name: path for path in client.download(evaluated, tmp_path / "evaluation")}

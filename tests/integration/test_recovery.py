@@ -2,12 +2,11 @@
 
 import os
 import signal
-import time
 
 import pytest
 from imagemill import Client
 
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 # Long enough to be caught in the act, short enough to be waited for.
 SLOW = {"kind": "generate", "prompt": "a large red circle on a white background", "steps": 120}
@@ -43,7 +42,7 @@ def test_a_killed_model_process_costs_one_batch(client, stack):
     drawing(client, job.id)
     (worker,) = diffusers(client)
     os.kill(worker["model_pid"], signal.SIGKILL)
-    done = client.wait(job.id, timeout=300).raw
+    done = client.wait(job.id, timeout=PATIENCE_S).raw
     assert done["status"] == "succeeded"
     assert done["steps"][0]["attempts"] == 1
     respawned = until(
@@ -58,7 +57,7 @@ def test_a_killed_worker_is_started_again_and_its_step_taken_over(client, stack)
     drawing(client, job.id)
     (worker,) = diffusers(client)
     os.kill(worker["pid"], signal.SIGKILL)
-    done = client.wait(job.id, timeout=300).raw
+    done = client.wait(job.id, timeout=PATIENCE_S).raw
     assert done["status"] == "succeeded"
     assert done["steps"][0]["attempts"] == 2
     assert len(done["outputs"]["images"]) == 1
@@ -67,17 +66,16 @@ def test_a_killed_worker_is_started_again_and_its_step_taken_over(client, stack)
 def test_cancel_stops_a_running_job(client):
     job = client.jobs.create(**{**SLOW, "steps": 1000})
     drawing(client, job.id)
-    started = time.monotonic()
     client.jobs.cancel(job.id)
     done = until(
         lambda: (j := client.jobs.get(job.id).raw)["status"] == "canceled" and j, what="cancel"
     )
-    assert time.monotonic() - started < 10
+    assert done["progress"]["value"] < 0.9
     assert done["outputs"]["images"] == []
     assert done["steps"][0]["status"] == "canceled"
     # The worker is free again at once.
     after = client.jobs.create(kind="generate", prompt="a small blue square", steps=2)
-    assert client.wait(after.id, timeout=30).status == "succeeded"
+    assert client.wait(after.id, timeout=PATIENCE_S).status == "succeeded"
 
 
 def both(client, stack, second):
@@ -88,7 +86,7 @@ def both(client, stack, second):
         found = {w["pid"]: w["name"] for w in diffusers(client) if w["pid"] in pids}
         return len(found) == 2 and found
 
-    names = until(up, 120, "a second diffuser")
+    names = until(up, "a second diffuser")
     return names[stack.pids["worker-diffuser"]], names[second.pid]
 
 
@@ -103,10 +101,10 @@ def test_a_terminated_worker_releases_its_step_to_another(client, stack):
         until(lambda: busy(client) >= {*names}, what="both are busy")
         second.terminate()
         second.terminate()  # again: release at once, finish nothing
-        assert second.wait(30) == 0
+        assert second.wait(PATIENCE_S) == 0
         assert names[1] not in {w["name"] for w in diffusers(client)}
         for job in jobs:
-            done = client.wait(job.id, timeout=300).raw
+            done = client.wait(job.id, timeout=PATIENCE_S).raw
             assert done["steps"][0]["attempts"] == 1
 
 
@@ -120,6 +118,6 @@ def test_a_second_worker_joins_from_stack_env_and_both_take_work(client, stack):
             seen.update(busy(client))
             return all(client.jobs.get(job.id).done for job in jobs)
 
-        until(finished, 300, "all jobs")
+        until(finished, "all jobs")
         assert seen >= {*names}
         assert {str(client.jobs.get(job.id).status) for job in jobs} == {"succeeded"}

@@ -1,7 +1,6 @@
 """The collector: what it saves and erases, and what it must never take for an orphan."""
 
 import contextlib
-import time
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -19,6 +18,7 @@ from shared.object_store import ObjectStore, S3ObjectStore
 from shared.settings import Settings
 from shared.testing.object_store import MemoryObjectStore
 from tests.shared.ledger.world import START_MS, World, new_batch, new_file, new_job
+from tests.waiting import until
 
 ORPHAN_MS = 7_200_000
 BUCKET = "collector-tests"
@@ -433,8 +433,10 @@ def test_a_real_bucket_is_kept_in_step(
         store.put(manifest_key(job_id), b"x", "text/plain")
     ledger.delete(gone)
     wanted = {manifest_key(kept), artifact(kept, 0)}
-    collector, limit = Collector(ledger, store, settings), time.monotonic() + 30
-    while ledger.garbage() or {entry.key for entry in store.list("")} != wanted:
-        assert time.monotonic() < limit
+    collector = Collector(ledger, store, settings)
+
+    def swept() -> bool:
         collector.sweep()
-        time.sleep(0.05)
+        return not ledger.garbage() and {entry.key for entry in store.list("")} == wanted
+
+    until(swept)

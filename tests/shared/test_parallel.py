@@ -4,6 +4,7 @@ from threading import Barrier, Event
 import pytest
 
 from shared.parallel import parallel_map
+from tests.waiting import PATIENCE_S
 
 
 def test_results_come_in_order() -> None:
@@ -11,7 +12,7 @@ def test_results_come_in_order() -> None:
 
     def work(number: int) -> int:
         if number == 0:
-            assert first_may_end.wait(30)
+            assert first_may_end.wait(PATIENCE_S)
         elif number == 3:
             first_may_end.set()
         return number * number
@@ -21,7 +22,7 @@ def test_results_come_in_order() -> None:
 
 def test_as_many_run_at_once_as_there_are_threads() -> None:
     together = Barrier(4)
-    assert len(list(parallel_map(lambda _: together.wait(30), range(4), threads=4))) == 4
+    assert len(list(parallel_map(lambda _: together.wait(PATIENCE_S), range(4), threads=4))) == 4
 
 
 def test_items_are_read_only_a_little_ahead() -> None:

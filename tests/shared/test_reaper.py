@@ -6,8 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from shared.reaper import Reaper
 from shared.settings import Settings
 from tests.shared.ledger.test_workers import worker
 from tests.shared.ledger.world import World, new_job, output
+from tests.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).parents[2]
 CAPTIONER = "1-interactive.captioner.tiny"
@@ -206,7 +205,7 @@ def test_a_backlog_with_slow_workers_causes_no_storm_of_messages(
     stop.wait(lasts_s)
     stop.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_S)
     counters = ledger.counters()
     assert counters["commits"] > 2 * slots  # they did not stand still
     assert counters["published"] >= 64 + counters["commits"] - 2 * slots
@@ -239,7 +238,7 @@ def test_it_refuses_a_server_that_could_lose_jobs(
     client.config_set("maxmemory-policy", "allkeys-lru")
     try:
         reaper = process(settings)
-        _, said = reaper.communicate(timeout=60)
+        _, said = reaper.communicate(timeout=PATIENCE_S)
     finally:
         client.config_set("maxmemory-policy", "noeviction")
     assert (reaper.returncode, len(said.splitlines())) == (1, 1)
@@ -258,21 +257,14 @@ def test_it_works_once_its_servers_are_there(
             ledger.submit(new_job("captioner"))
             ended = ledger.submit(new_job("captioner")).job_id
             ledger.cancel(ended)
-            eventually(lambda: broker.llen(CAPTIONER) > 0)
-            eventually(lambda ended=ended: ended not in ledger.unsaved(0))
+            until(lambda: broker.llen(CAPTIONER) > 0)
+            until(lambda ended=ended: ended not in ledger.unsaved(0))
             broker.delete(CAPTIONER)
             doomed.kill()
         assert waiting.poll() is None
         waiting.terminate()
-        assert waiting.wait(30) == 0
+        assert waiting.wait(PATIENCE_S) == 0
     finally:
         for each in (waiting, first, second):
             each.kill()
             each.communicate()
-
-
-def eventually(holds: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    limit = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < limit
-        time.sleep(0.05)

@@ -10,6 +10,7 @@ from shared import sweeper as module
 from shared.settings import Settings
 from shared.sweeper import Sweeper
 from shared.testing.ledger import MemoryLedger
+from tests.waiting import PATIENCE_S, until
 
 SWEEP_S = 0.1
 
@@ -55,15 +56,8 @@ def sweepers(
     yield start
     stop.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
 
 
 def test_many_sweep_no_more_often_than_one(
@@ -71,7 +65,7 @@ def test_many_sweep_no_more_often_than_one(
 ) -> None:
     started = time.monotonic()
     eight = sweepers(8)
-    eventually(lambda: sum(each.swept for each in eight) >= 10)
+    until(lambda: sum(each.swept for each in eight) >= 10)
     swept, passed_s = sum(each.swept for each in eight), time.monotonic() - started
     assert swept <= passed_s / (0.8 * SWEEP_S) + 2
     assert all(each.watched > 0 for each in eight)
@@ -79,10 +73,10 @@ def test_many_sweep_no_more_often_than_one(
 
 def test_one_that_hangs_is_replaced(sweepers: Callable[[int], list[Counting]]) -> None:
     hanging, release = sweepers(1)[0], threading.Event()
-    hanging.work = lambda: release.wait(30) and False
-    eventually(lambda: hanging.swept > 0)
+    hanging.work = lambda: release.wait(PATIENCE_S) and False
+    until(lambda: hanging.swept > 0)
     other = sweepers(1)[0]
-    eventually(lambda: other.swept > 3)
+    until(lambda: other.swept > 3)
     assert hanging.swept <= 2
     release.set()
 
@@ -93,7 +87,7 @@ def test_it_goes_on_at_once_while_there_is_more(
     monkeypatch.setattr(module, "TURN_S", 1.0)
     busy, left = sweepers(1)[0], iter([True] * 500)
     busy.work = lambda: next(left, False)
-    eventually(lambda: busy.swept > 500)  # which by turns would take minutes
+    until(lambda: busy.swept > 500)  # which by turns would take minutes
 
 
 def test_it_goes_on_after_trouble(
@@ -108,4 +102,4 @@ def test_it_goes_on_after_trouble(
     assert (one.swept, one.watched) == (0, 0)
     one.work = explode
     ledger.down = False
-    eventually(lambda: one.swept > 2)
+    until(lambda: one.swept > 2)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+from tests.workers.gate import Gate
 from workers.batcher import MicroBatcher
 from workers.model_process import ModelProcess
 from workers.predictor import Checkpoint
@@ -18,7 +20,7 @@ FAKE = "tests.workers.fake_family:Fake"
 def process() -> Iterator[ModelProcess]:
     """A fake family's model process, shared: it is respawned whatever a test does to it."""
     process = ModelProcess(FAKE, "cpu", [Checkpoint("m", Path("m"), "r1")])
-    assert process.wait_ready(30)
+    assert process.wait_ready(PATIENCE_S)
     yield process
     process.close()
 
@@ -30,9 +32,14 @@ def saving() -> Iterator[ModelProcess]:
     process = ModelProcess(
         "tests.workers.resumable_family:Counter", "cpu", [checkpoint], savepoint_s=0.05
     )
-    assert process.wait_ready(30)
+    assert process.wait_ready(PATIENCE_S)
     yield process
     process.close()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path)
 
 
 @pytest.fixture
@@ -40,5 +47,5 @@ def batcher(process: ModelProcess) -> Iterator[MicroBatcher]:
     batcher = MicroBatcher(process, patience_s=1)
     yield batcher
     batcher.close()
-    batcher._thread.join(10)
+    batcher._thread.join(PATIENCE_S)
     assert not batcher._thread.is_alive()

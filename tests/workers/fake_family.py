@@ -19,10 +19,11 @@ from workers.predictor import Batch, Checkpoint, Predictor, Result, StepMonitor
 
 
 class Fake(Predictor):
-    """Answers with the batch that it saw; a sample's `do` names what happens to it.
+    """Answers with the batch that it saw; a sample's `do` names what happens to it, after it has
+    passed its `gate`.
 
-    A checkpoint's settings: `seconds` that it takes to load, and a `file`: as long as that is
-    not there, it is made and loading ends the process.
+    A checkpoint's settings: a `gate` that loading must pass, `seconds` that it takes, and a `file`:
+    as long as that is not there, it is made and loading ends the process.
     """
 
     def __init__(self, device: str) -> None:
@@ -32,6 +33,8 @@ class Fake(Predictor):
 
     def load(self, checkpoint: Checkpoint) -> None:
         self.loads.append(checkpoint.model)
+        if gate := checkpoint.settings.get("gate"):
+            gate.pass_through()
         time.sleep(checkpoint.settings.get("seconds", 0))
         file = Path(checkpoint.settings.get("file", "/"))
         if not file.exists():
@@ -69,7 +72,6 @@ class Fake(Predictor):
                 "company": texts,
                 "computed": len(batch.padded),
                 "at": time.monotonic(),
-                "arrived": sample.get("arrived"),
                 "pid": os.getpid(),
                 "device": (self.device, os.environ["CUDA_VISIBLE_DEVICES"]),
                 "folder": tempfile.gettempdir(),
@@ -87,9 +89,7 @@ class Fake(Predictor):
 
     def _obey(self, sample: Any, batch: Batch) -> None:
         if gate := sample.get("gate"):
-            (gate / "reached").touch()
-            while not (gate / "open").exists():
-                time.sleep(0.01)
+            gate.pass_through()
         said = sample.get("text") or sample.get("prompt") or ""
         do = sample.get("do") or said.partition("do: ")[2]
         if do == "die":
@@ -137,10 +137,13 @@ class Fake(Predictor):
 
 
 class Arrival:
-    """In a sample: the moment (time.monotonic()) at which that reached the model process."""
+    """In a sample: makes a file as soon as that is in the model process."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return time.monotonic, ()
+        return Path.touch, (self.file,)
 
 
 def trained(sample: Mapping[str, Any], batch: Batch) -> dict[str, Any]:

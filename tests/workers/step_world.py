@@ -3,8 +3,7 @@
 import hashlib
 import io
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
@@ -15,6 +14,7 @@ from shared.item_jobs import chunk_job_id
 from shared.settings import Settings
 from shared.testing.ledger import MemoryLedger
 from shared.testing.object_store import MemoryObjectStore
+from tests.waiting import until
 from workers.batcher import MicroBatcher
 from workers.item_pool import ItemPool
 from workers.leases import LeaseKeeper
@@ -161,13 +161,6 @@ class World:
 
 def planned(name: str, family: str, params: dict[str, Any] | None = None) -> Step:
     return Step(name=name, family=family, model="m", params=params or {}, batch_class=2)
-
-
-def until(condition: Callable[[], Any]) -> None:
-    limit = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
 
 
 def png(size: tuple[int, int] = (20, 10)) -> bytes:

@@ -11,7 +11,8 @@ from shared.contracts import CHUNK, ItemOutput, JobStatus, Priority, StepStatus
 from shared.errors import StepInterrupted, StorageCorrupt
 from shared.item_jobs import of_item
 from shared.testing.object_store import MemoryObjectStore
-from tests.workers.step_world import World, planned, png, until
+from tests.waiting import PATIENCE_S, until
+from tests.workers.step_world import World, planned, png
 from workers.batcher import MicroBatcher
 
 CAPTION = planned("caption", "captioner")
@@ -148,7 +149,7 @@ def test_results_are_kept_until_storage_takes_them(world: World) -> None:
     job_id = world.submit_chunk("generate", inputs, DIFFUSE)
     thread = world.start_without_storage(job_id)
     world.store.down = False
-    thread.join(20)
+    thread.join(PATIENCE_S)
     job = world.ledger.get(job_id)
     assert (job.status, job.fence, len(job.artifacts)) == (JobStatus.SUCCEEDED, 1, 8)
     assert {item.attempts for item in made(world, job_id)} == {1}
@@ -165,13 +166,13 @@ def test_an_interactive_job_overtakes_between_batches(world: World, tmp_path: Pa
     assert 0 < job.progress < 1
     assert job.progress_message.endswith(f" of {len(job.items)} items")
     world.ledger.cancel(job_id)
-    thread.join(20)
+    thread.join(PATIENCE_S)
 
 
 def test_a_cancel_stops_the_model(world: World, begun: tuple[str, Thread], tmp_path: Path) -> None:
     job_id, thread = begun
     world.ledger.cancel(job_id)
-    thread.join(20)
+    thread.join(PATIENCE_S)
     assert world.ledger.get(job_id).status is JobStatus.CANCELED
     until((tmp_path / "at").exists)
     assert int((tmp_path / "at").read_text()) < 600
@@ -185,7 +186,7 @@ def test_a_lost_lease_ends_all_items(world: World, begun: tuple[str, Thread]) ->
         world.ledger.admit(TRANSLATE.queue(Priority.BULK))
         taken = world.ledger.claim(job_id, 0, "other", "t2")
     assert (taken.state, taken.fence) == ("ok", 2)
-    thread.join(20)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert world.ledger.get(job_id).fence == 2
     assert world.ledger.counters().get("commits", 0) == 0
@@ -202,7 +203,7 @@ def test_whoever_comes_next_goes_on_with_the_items_that_are_left(
     thread = world.start(job_id)
     until(lambda: list(world.store.list(f"jobs/{job_id}/0-diffuse/savepoint/")))
     world.ledger.release(job_id, 0, 1)  # as the reaper does with the lease of a dead worker
-    thread.join(20)
+    thread.join(PATIENCE_S)
     assert world.ledger.counters().get("commits", 0) == 0
     world.ledger.admit(step.queue(Priority.BULK))
     assert world.runner.run(job_id, 0)
@@ -219,7 +220,7 @@ def test_a_worker_that_closes_gives_the_chunk_back(
 ) -> None:
     job_id, thread = begun
     batcher.close(0)
-    thread.join(20)
+    thread.join(PATIENCE_S)
     assert world.ledger.get(job_id).steps[0].status is StepStatus.QUEUED
     assert world.ledger.counters()["released"] == 1
 

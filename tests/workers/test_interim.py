@@ -11,8 +11,9 @@ from PIL import Image
 from shared.contracts import JobRecord, JobStatus
 from shared.layout import preview_key
 from shared.stages import TranslateTextStage
+from tests.waiting import PATIENCE_S, until
 from tests.workers.resumable_family import undisturbed
-from tests.workers.step_world import World, until
+from tests.workers.step_world import World
 from workers import step_task
 from workers.batcher import MicroBatcher
 from workers.model_process import ModelProcess
@@ -27,7 +28,7 @@ def batcher(saving: ModelProcess) -> Iterator[MicroBatcher]:
     batcher = MicroBatcher(saving)
     yield batcher
     batcher.close()
-    batcher._thread.join(10)
+    batcher._thread.join(PATIENCE_S)
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_a_running_step_shows_a_preview_and_its_numbers(world: World, job_id: st
     until(lambda: world.ledger.get(job_id).metrics)
     job = world.ledger.get(job_id)
     assert job.progress == pytest.approx(job.metrics["hashes"] / STEPS, abs=1e-4)
-    thread.join(20)
+    thread.join(PATIENCE_S)
     assert keys(world) == [f"jobs/{job_id}/manifest.json"]
 
 
@@ -108,7 +109,7 @@ def test_the_step_of_a_lost_worker_is_gone_on_with(
     lose_lease(world, job_id)
     other = World(batcher, beside=world)
     other.runner.run(job_id, 0)
-    thread.join(20)
+    thread.join(PATIENCE_S)
     assert check_ended(world, job_id, began).fence == 2
     assert len(beginnings(began)) == 2
     other.close()
@@ -120,8 +121,8 @@ def test_a_step_that_was_handed_back_is_gone_on_with(
     thread = world.start(job_id)
     await_savepoint(world)
     batcher.close(0)
-    thread.join(20)
-    batcher._thread.join(10)
+    thread.join(PATIENCE_S)
+    batcher._thread.join(PATIENCE_S)
     assert keys(world, "/savepoint/")
     world.ledger.admit(QUEUE)
     fresh = MicroBatcher(saving)
@@ -147,7 +148,7 @@ def test_a_model_process_that_dies_often_ends_a_job_that_gets_further(
             await_savepoint(world, after=keys(world))
             until(lambda: world.ledger._state.jobs[job_id].attempt == 1)
             saving.kill()
-        thread.join(20)
+        thread.join(PATIENCE_S)
         world.ledger.advance(60_000)
         world.ledger.reap([])
     world.runner.run(job_id, 0)
@@ -171,7 +172,7 @@ def test_while_storage_is_away_the_step_goes_on_without_savepoints(
     lose_lease(world, job_id)
     other = World(batcher, beside=world)
     other.runner.run(job_id, 0)
-    thread.join(20)
+    thread.join(PATIENCE_S)
     check_ended(world, job_id, began)
     assert beginnings(began)[1] > 0.6 * STEPS
     other.close()
@@ -183,8 +184,8 @@ def test_without_a_whole_savepoint_the_step_begins_anew(
     thread = world.start(job_id)
     await_savepoint(world)
     batcher.close(0)
-    thread.join(20)
-    batcher._thread.join(10)
+    thread.join(PATIENCE_S)
+    batcher._thread.join(PATIENCE_S)
     for key in keys(world, "head-"):
         world.store.put(key, b"damaged", "application/octet-stream")
     world.ledger.admit(QUEUE)
@@ -214,7 +215,7 @@ def test_of_a_step_that_ends_otherwise_nothing_is_left_either(
     thread = world.start(job_id)
     await_savepoint(world)
     end(world, job_id)
-    thread.join(20)
+    thread.join(PATIENCE_S)
     assert world.ledger.get(job_id).status is status
     assert keys(world) == [f"jobs/{job_id}/manifest.json"]
 
@@ -224,7 +225,7 @@ def test_what_cannot_be_erased_costs_the_job_nothing(world: World, job_id: str) 
     await_savepoint(world)
     until(lambda: world.ledger.get(job_id).progress > 0.6)
     world.store.down = True
-    thread.join(20)
+    thread.join(PATIENCE_S)
     assert world.ledger.get(job_id).outputs == RESULT
 
 

@@ -8,7 +8,7 @@ from threading import Event
 import pytest
 
 from shared.errors import StepInterrupted
-from tests.workers.step_world import until
+from tests.waiting import PATIENCE_S, until
 from workers.item_pool import AHEAD_S, LOWEST, ItemPool
 
 
@@ -21,7 +21,7 @@ def test_it_takes_no_more_than_it_is_about_to_begin() -> None:
         with pool.place(0):  # a job without items
             pass
         place.waiting = 5
-        futures = [place.submit(lambda: go_on.wait(20)) for _ in range(5)]
+        futures = [place.submit(lambda: go_on.wait(PATIENCE_S)) for _ in range(5)]
         until(lambda: place.waiting == 2)
         assert not pool.full
         go_on.set()

@@ -2,9 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from shared.contracts import NewJob, Priority, Step, StepOutput, StepStatus, new
 from shared.errors import LedgerUnavailable, StepInterrupted
 from shared.settings import Settings
 from shared.testing.ledger import MemoryLedger
+from tests.waiting import PATIENCE_S, until
 from workers.leases import Lease, LeaseKeeper
 
 OUTPUT = StepOutput(outputs={}, artifacts=(), revision="r", batch_class=1, run_ms=1)
@@ -62,13 +62,6 @@ def holder() -> Iterator[Holder]:
     holder.keeper.close()
 
 
-def until(condition: Callable[[], Any]) -> None:
-    limit = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
-
-
 def test_once_drained_nothing_can_be_held(holder: Holder) -> None:
     holder.keeper.drain()
     with pytest.raises(StepInterrupted), holder.keeper.hold("job", 0):
@@ -117,7 +110,7 @@ def test_release_all_waits_for_a_claim_that_is_under_way(holder: Holder) -> None
         thread.join(0.2)
         assert thread.is_alive()
         assert lease.released is None
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
 
 
@@ -130,7 +123,7 @@ def test_release_all_goes_on_until_the_ledger_answers(holder: Holder) -> None:
     thread.join(0.2)
     assert thread.is_alive()
     holder.ledger.down = False
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert holder.status(lease) is StepStatus.QUEUED
 
 

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from shared.errors import DiskFull, OutOfMemory
+from tests.waiting import PATIENCE_S
 from tests.workers.test_step_task import World, png
 from workers import step_inputs
 from workers.batcher import MicroBatcher
@@ -83,7 +84,7 @@ def test_no_kill_is_seen_where_none_happened() -> None:
 
 
 def test_the_model_process_is_the_kernels_preferred_victim(process: ModelProcess) -> None:
-    assert process.wait_ready(20)
+    assert process.wait_ready(PATIENCE_S)
     ours, theirs = (
         int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in ("self", process.pid)
     )
@@ -100,7 +101,7 @@ def test_a_device_that_works_is_kept() -> None:
 def test_only_the_sample_that_is_too_large_fails(batcher: MicroBatcher, do: str) -> None:
     guilty = batcher.submit("m", {}, 2, [{"text": "a", "do": do}])
     neighbour = batcher.submit("m", {}, 2, [{"text": "b"}])
-    assert isinstance(guilty.future.exception(60), OutOfMemory)
+    assert isinstance(guilty.future.exception(PATIENCE_S), OutOfMemory)
     assert neighbour.result().results[0]["text"] == "b"
 
 
@@ -183,7 +184,7 @@ def test_a_worker_decodes_two_pictures_at_once(
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(PATIENCE_S)
     finally:
         world.keeper.close()
     assert len(most) == 8

@@ -21,7 +21,8 @@ from shared.errors import (
     PredictionFailed,
     StepInterrupted,
 )
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
+from tests.workers.gate import Gate
 from workers.model_process import (
     ROOT,
     ModelNotReady,
@@ -39,7 +40,7 @@ FAKE = "tests.workers.fake_family:Fake"
 
 def run(process: ModelProcess, do: str = "", model: str = "m", **params: object) -> Prediction:
     batch = Batch(model, params, 2, [{"text": "a", "do": do}])
-    return process.submit(batch, lambda *_: None).result(30)
+    return process.submit(batch, lambda *_: None).result(PATIENCE_S)
 
 
 def alive(pid: int) -> bool:
@@ -50,7 +51,7 @@ def alive(pid: int) -> bool:
 
 
 def test_it_runs_in_a_process_of_its_own_without_torch(process: ModelProcess) -> None:
-    assert process.wait_ready(20)
+    assert process.wait_ready(PATIENCE_S)
     (result,) = run(process).results
     assert result["pid"] == process.pid != os.getpid()
     assert result["device"] == ("cpu", "")
@@ -60,7 +61,7 @@ def test_it_runs_in_a_process_of_its_own_without_torch(process: ModelProcess) ->
 def test_it_sees_its_one_device_only() -> None:
     process = ModelProcess(FAKE, "cuda:1", [Checkpoint("m", Path("m"), "r1")])
     try:
-        assert process.wait_ready(20)
+        assert process.wait_ready(PATIENCE_S)
         expected = visible_device("1", os.environ)
         assert run(process).results[0]["device"] == ("cuda:0", expected)
     finally:
@@ -71,7 +72,7 @@ def test_a_family_that_works_on_one_device_refuses_several() -> None:
     process = ModelProcess(FAKE, "cuda:1,cuda:3", [Checkpoint("m", Path("m"), "r1")])
     try:
         with pytest.raises(ModelNotAvailable, match="one device, not on cuda:0,cuda:1 together"):
-            process.wait_ready(20)
+            process.wait_ready(PATIENCE_S)
     finally:
         process.close()
 
@@ -92,11 +93,11 @@ def test_no_library_in_it_reports_home() -> None:
 
 
 def test_progress_arrives_and_time_is_measured(process: ModelProcess) -> None:
-    assert process.wait_ready(20)
+    assert process.wait_ready(PATIENCE_S)
     seen: list[Any] = []
     batch = Batch("m", {"steps": 3, "seconds": 0.06}, 1, [{}])
     future = process.submit(batch, seen.append)
-    assert 150 <= future.result(10).run_ms < 1500
+    assert 150 <= future.result(PATIENCE_S).run_ms < 1500
     assert (seen[0].done, seen[0].total, seen[0].message) == (0, 3, "step 0 of 3")
     assert (seen[-1].done, seen[-1].total, seen[-1].message) == (3, 3, "done")
 
@@ -112,17 +113,17 @@ def test_progress_arrives_and_time_is_measured(process: ModelProcess) -> None:
 def test_a_death_is_named_and_the_process_comes_back(
     process: ModelProcess, do: str, words: str
 ) -> None:
-    assert process.wait_ready(20)
+    assert process.wait_ready(PATIENCE_S)
     before = process.pid
     with pytest.raises(ModelProcessDied, match=f"the model process {words}"):
         run(process, do)
-    assert process.wait_ready(20)
+    assert process.wait_ready(PATIENCE_S)
     assert process.pid != before
     assert run(process).results
 
 
 def test_errors_keep_their_type(process: ModelProcess) -> None:
-    assert process.wait_ready(20)
+    assert process.wait_ready(PATIENCE_S)
     with pytest.raises(PredictionFailed, match="ValueError: too green"):
         run(process, "raise")
     with pytest.raises(InvalidImage, match="not a picture"):
@@ -137,74 +138,54 @@ def test_errors_keep_their_type(process: ModelProcess) -> None:
 def test_out_of_memory_is_told_even_where_it_costs_the_device(
     process: ModelProcess, do: str
 ) -> None:
-    assert process.wait_ready(20)
+    assert process.wait_ready(PATIENCE_S)
     with pytest.raises(OutOfMemory, match="out of memory"):
         run(process, do)
-    assert process.wait_ready(20)
+    assert process.wait_ready(PATIENCE_S)
     assert run(process).results
 
 
 def test_a_process_without_its_device_takes_no_batch_and_is_replaced(
     process: ModelProcess,
 ) -> None:
-    assert process.wait_ready(20)
+    assert process.wait_ready(PATIENCE_S)
     before = process.pid
     for _ in range(3):
         with pytest.raises(OutOfMemory):
             run(process, "lose the device")
         with pytest.raises(ModelNotReady):
             process.submit(Batch("m", {}, 1, [{}]), lambda *_: None)
-        assert process.wait_ready(20)
+        assert process.wait_ready(PATIENCE_S)
     assert process.pid != before
 
 
 def test_a_lost_device_is_a_death(process: ModelProcess) -> None:
-    assert process.wait_ready(20)
+    assert process.wait_ready(PATIENCE_S)
     with pytest.raises(ModelProcessDied, match="exit status 1"):
         run(process, "stumble")
-    assert process.wait_ready(20)
+    assert process.wait_ready(PATIENCE_S)
 
 
 def test_a_hung_process_is_killed_and_comes_back(process: ModelProcess) -> None:
-    assert process.wait_ready(20)
+    assert process.wait_ready(PATIENCE_S)
     future = process.submit(Batch("m", {}, 1, [{"do": "hang"}]), lambda *_: None)
     time.sleep(0.1)
     process.kill()
     with pytest.raises(ModelProcessDied, match="SIGKILL"):
-        future.result(10)
+        future.result(PATIENCE_S)
     with pytest.raises(ModelNotReady):
         process.submit(Batch("m", {}, 1, [{}]), lambda *_: None)
-    assert process.wait_ready(20)
+    assert process.wait_ready(PATIENCE_S)
 
 
 # Two orders at a time
 
 
-class Gate:
-    """What the first batch of a process waits at, so that nothing here depends on who is fast."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def reached(self) -> bool:
-        return (self.folder / "reached").exists()
-
-    def open(self) -> None:
-        (self.folder / "open").touch()
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Gate:
-    return Gate(tmp_path)
-
-
 def begin(process: ModelProcess, gate: Gate, *does: str) -> list["Future[Prediction]"]:
     """Batches in this order, of which each waits at the gate and then does something."""
-    assert process.wait_ready(20)
+    assert process.wait_ready(PATIENCE_S)
     return [
-        process.submit(
-            Batch("m", {}, 1, [{"do": do, "text": do, "gate": gate.folder}]), lambda _: None
-        )
+        process.submit(Batch("m", {}, 1, [{"do": do, "text": do, "gate": gate}]), lambda _: None)
         for do in does
     ]
 
@@ -214,20 +195,20 @@ def test_a_second_order_follows_the_first(process: ModelProcess, gate: Gate) -> 
     with pytest.raises(RuntimeError, match="2 orders at a time"):
         begin(process, gate, "c")
     gate.open()
-    assert [each.result(10).results[0]["text"] for each in (first, second)] == ["a", "b"]
+    assert [each.result(PATIENCE_S).results[0]["text"] for each in (first, second)] == ["a", "b"]
     [third] = begin(process, gate, "c")
-    assert third.result(10).results[0]["text"] == "c"
+    assert third.result(PATIENCE_S).results[0]["text"] == "c"
 
 
 def test_what_has_not_begun_may_be_withdrawn(process: ModelProcess, gate: Gate) -> None:
     first, second = begin(process, gate, "a", "b")
     process.withdraw(second)
     with pytest.raises(NotBegun):
-        second.result(10)
+        second.result(PATIENCE_S)
     assert not first.done()
     [third] = begin(process, gate, "c")
     gate.open()
-    assert [each.result(10).results[0]["text"] for each in (first, third)] == ["a", "c"]
+    assert [each.result(PATIENCE_S).results[0]["text"] for each in (first, third)] == ["a", "c"]
 
 
 def test_what_has_begun_goes_on(process: ModelProcess, gate: Gate) -> None:
@@ -235,22 +216,22 @@ def test_what_has_begun_goes_on(process: ModelProcess, gate: Gate) -> None:
     until(gate.reached)
     process.withdraw(first)
     gate.open()
-    first.result(10)
+    first.result(PATIENCE_S)
     process.withdraw(first)
-    assert second.result(10).results
+    assert second.result(PATIENCE_S).results
 
 
 def test_a_cancel_is_for_one_of_them(process: ModelProcess, tmp_path: Path) -> None:
-    assert process.wait_ready(20)
+    assert process.wait_ready(PATIENCE_S)
     params = {"steps": 20, "seconds": 0.05, "stopped": str(tmp_path / "stopped")}
     first, second = (process.submit(Batch("m", params, 1, [{}]), lambda _: None) for _ in "ab")
     time.sleep(0.2)
     process.cancel(first)
-    assert first.result(10).results == []
+    assert first.result(PATIENCE_S).results == []
     process.cancel(first)  # too late, and of no concern to the other
     time.sleep(0.1)
     process.cancel(second)
-    assert second.result(10).results == []
+    assert second.result(PATIENCE_S).results == []
 
 
 @pytest.mark.parametrize("do", ["die", "lose the device"])
@@ -260,10 +241,10 @@ def test_what_ends_the_process_is_not_the_fault_of_the_second(
     first, second = begin(process, gate, do, "b")
     gate.open()
     with pytest.raises(ModelProcessDied if do == "die" else OutOfMemory):
-        first.result(10)
+        first.result(PATIENCE_S)
     with pytest.raises(NotBegun):
-        second.result(10)
-    assert process.wait_ready(20)
+        second.result(PATIENCE_S)
+    assert process.wait_ready(PATIENCE_S)
     assert run(process).results
 
 
@@ -271,12 +252,12 @@ def test_an_error_of_the_first_does_not_touch_the_second(process: ModelProcess, 
     first, second = begin(process, gate, "raise", "b")
     gate.open()
     with pytest.raises(PredictionFailed):
-        first.result(10)
-    assert second.result(10).results
+        first.result(PATIENCE_S)
+    assert second.result(PATIENCE_S).results
 
 
 def test_it_ignores_the_signals_meant_for_its_worker(process: ModelProcess) -> None:
-    assert process.wait_ready(20)
+    assert process.wait_ready(PATIENCE_S)
     pid = process.pid
     assert pid
     os.kill(pid, signal.SIGINT)
@@ -289,7 +270,7 @@ def test_a_load_that_raises_tells_why() -> None:
     process = ModelProcess(FAKE, "cpu", [Checkpoint("m", Path("broken"), "r1")])
     try:
         with pytest.raises(ModelNotAvailable, match="ValueError: no such layer: left_knee"):
-            process.wait_ready(20)
+            process.wait_ready(PATIENCE_S)
         assert not process.ready
     finally:
         process.close()
@@ -299,7 +280,7 @@ def test_a_death_while_loading_is_told_and_tried_again_later() -> None:
     process = ModelProcess(FAKE, "cpu", [Checkpoint("m", Path("deadly"), "r1")])
     try:
         with pytest.raises(ModelProcessDied, match="SIGABRT while loading"):
-            process.wait_ready(20)
+            process.wait_ready(PATIENCE_S)
     finally:
         process.close()
 
@@ -307,7 +288,7 @@ def test_a_death_while_loading_is_told_and_tried_again_later() -> None:
 def test_a_model_that_cannot_be_loaded_again_is_not_its_jobs_fault(tmp_path: Path) -> None:
     process = ModelProcess(FAKE, "cpu", [Checkpoint("m", tmp_path, "r1")])
     try:
-        assert process.wait_ready(20)
+        assert process.wait_ready(PATIENCE_S)
         (tmp_path / "away").touch()
         process.kill()
         until(lambda: process.error)
@@ -327,7 +308,7 @@ def test_a_process_that_cannot_be_started_is_tried_again(
     process = ModelProcess(FAKE, "cpu", [Checkpoint("m", Path("m"), "r1")])
     try:
         with pytest.raises(ModelNotAvailable, match=r"cannot be started: .*No such file"):
-            process.wait_ready(20)
+            process.wait_ready(PATIENCE_S)
         (tmp_path / "missing").mkdir()
         until(lambda: process.ready)
     finally:
@@ -336,7 +317,7 @@ def test_a_process_that_cannot_be_started_is_tried_again(
 
 def test_no_process_is_left_after_close() -> None:
     process = ModelProcess(FAKE, "cpu", [Checkpoint("m", Path("m"), "r1")])
-    assert process.wait_ready(20)
+    assert process.wait_ready(PATIENCE_S)
     pid = process.pid
     assert pid
     assert alive(pid)
@@ -352,7 +333,7 @@ from pathlib import Path
 from workers.model_process import ModelProcess
 from workers.predictor import Batch, Checkpoint
 process = ModelProcess({FAKE!r}, "cpu", [Checkpoint("m", Path("m"), "r1")])
-process.wait_ready(20)
+process.wait_ready(60)
 process.submit(Batch("m", {{}}, 1, [{{"do": "hang"}}]), print)
 print("pid", process.pid, flush=True)
 time.sleep(60)
@@ -376,15 +357,15 @@ def several() -> Iterator[ModelProcess]:
         for name, size in {"a": 1, "b": 1, "large": 2, "huge": 3, "broken": 1, "deadly": 1}.items()
     ]
     process = ModelProcess(FAKE, "cpu", checkpoints, memory_gb=2)
-    assert process.wait_ready(30)
+    assert process.wait_ready(PATIENCE_S)
     yield process
     process.close()
 
 
 def hold(process: ModelProcess, *models: str) -> frozenset[str]:
-    assert process.wait_ready(20)
+    assert process.wait_ready(PATIENCE_S)
     for model in models:
-        process.hold(model).result(20)
+        process.hold(model).result(PATIENCE_S)
     return process.held
 
 
@@ -443,6 +424,6 @@ def test_a_first_model_that_is_too_large_is_told_at_the_start() -> None:
     process = ModelProcess(FAKE, "cpu", checkpoints, memory_gb=2)
     try:
         with pytest.raises(OutOfMemory, match=r"3\.0 GB, .* 2\.0 GB \(IMAGEMILL_MEMORY_GB\)"):
-            process.wait_ready(20)
+            process.wait_ready(PATIENCE_S)
     finally:
         process.close()

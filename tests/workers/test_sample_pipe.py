@@ -6,6 +6,7 @@ from multiprocessing import Pipe
 
 import pytest
 
+from tests.waiting import PATIENCE_S
 from workers.sample_pipe import SampleReceiver, SampleSender
 
 Ends = tuple[SampleSender, SampleReceiver]
@@ -23,7 +24,7 @@ def ends(gone: threading.Event) -> Iterator[Ends]:
     sender = SampleSender(ours)
     yield sender, SampleReceiver(theirs, gone.set)
     sender.close()
-    assert gone.wait(10)
+    assert gone.wait(PATIENCE_S)
 
 
 def test_samples_are_waited_for(ends: Ends) -> None:
@@ -50,7 +51,7 @@ def test_a_full_pipe_holds_nobody_up(gone: threading.Event) -> None:
     receiver = SampleReceiver(theirs, gone.set)
     assert receiver.take(2) == LARGE
     sender.close()
-    assert gone.wait(10)
+    assert gone.wait(PATIENCE_S)
 
 
 def test_what_cannot_be_sent_is_told_at_once(ends: Ends) -> None:

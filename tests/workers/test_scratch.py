@@ -7,11 +7,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S, until
 from workers.model_process import ROOT, ModelProcess
 from workers.predictor import Batch, Checkpoint
 from workers.scratch import Scratch, remove_abandoned
@@ -28,23 +28,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def where(process: ModelProcess) -> Path:
     future = process.submit(Batch("m", {}, 1, [{"do": "write", "bytes": 9}]), lambda *_: None)
-    return Path(future.result(30).results[0]["folder"])
+    return Path(future.result(PATIENCE_S).results[0]["folder"])
 
 
 def test_each_model_process_has_a_folder_that_goes_with_it(folder: Path) -> None:
     process = ModelProcess(FAKE, "cpu", [Checkpoint("m", Path("m"), "r1")])
     try:
-        assert process.wait_ready(30)
+        assert process.wait_ready(PATIENCE_S)
         first = where(process)
         assert first.parent == folder
         assert first.name.startswith(f"imagemill-{os.getpid()}-")
         assert len(list(first.iterdir())) == 1
         process.kill()
-        end = time.monotonic() + 30
-        while first.exists():
-            assert time.monotonic() < end
-            time.sleep(0.02)
-        assert process.wait_ready(30)
+        until(lambda: not first.exists())
+        assert process.wait_ready(PATIENCE_S)
         assert where(process) != first
     finally:
         process.close()

@@ -18,7 +18,8 @@ from shared.contracts import JobRecord, JobStatus, StepStatus
 from shared.images import read_recipe
 from shared.testing.object_store import MemoryObjectStore
 from shared.trained_models import TrainedModels
-from tests.workers.step_world import World, png, until
+from tests.waiting import PATIENCE_S, until
+from tests.workers.step_world import World, png
 from workers import patience
 from workers.batcher import MicroBatcher
 from workers.model_process import ModelProcess
@@ -182,7 +183,7 @@ def test_a_result_is_kept_until_storage_takes_it(world: World) -> None:
         time.sleep(0.05)
     assert thread.is_alive()
     world.store.down = False
-    thread.join(20)
+    thread.join(PATIENCE_S)
     job = world.ledger.get(job_id)
     assert (job.status, job.fence, len(job.artifacts)) == (JobStatus.SUCCEEDED, 1, 2)
 
@@ -192,7 +193,7 @@ def test_a_picture_is_waited_for(world: World) -> None:
     job_id = world.submit("caption", "captioner", files=(file_id,), image=file_id)
     thread = world.start_without_storage(job_id)
     world.store.down = False
-    thread.join(20)
+    thread.join(PATIENCE_S)
     job = world.ledger.get(job_id)
     assert (job.outputs, job.fence) == ({"caption": "RGB 20x10"}, 1)
 
@@ -201,7 +202,7 @@ def test_a_cancel_ends_the_wait_for_storage(world: World) -> None:
     job_id = world.submit("generate", "diffuser", prompt="a cat", n=1, seed=5)
     thread = world.start_without_storage(job_id)
     world.ledger.cancel(job_id)
-    thread.join(20)
+    thread.join(PATIENCE_S)
     assert world.ledger.get(job_id).status is JobStatus.CANCELED
 
 
@@ -209,7 +210,7 @@ def test_a_deadline_ends_the_wait_for_storage(world: World) -> None:
     job_id = world.submit("generate", "diffuser", deadline_s=1000, prompt="a cat", n=1, seed=5)
     thread = world.start_without_storage(job_id)
     world.ledger.advance(1_000_000)
-    thread.join(20)
+    thread.join(PATIENCE_S)
     error = world.ledger.get(job_id).error
     assert error is not None
     assert error.code == "deadline_exceeded"
@@ -223,7 +224,7 @@ def test_a_worker_that_ends_does_not_wait_for_storage(world: World, how: str) ->
         world.stopping.set()
     else:
         world.keeper.release_all()
-    thread.join(20)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert world.ledger.counters()["released"] == 1
     assert world.ledger.get(job_id).steps[0].status is StepStatus.QUEUED
@@ -259,7 +260,7 @@ def test_a_cancel_stops_the_model(world: World, tmp_path: Any) -> None:
     job_id = world.submit(params={**SLOW, "stopped": str(tmp_path / "at")})
     thread = world.start(job_id)
     world.ledger.cancel(job_id)
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert world.ledger.get(job_id).status is JobStatus.CANCELED
     until((tmp_path / "at").exists)
     assert int((tmp_path / "at").read_text()) < 40
@@ -269,7 +270,7 @@ def test_a_deadline_that_passes_while_it_runs_fails_the_job(world: World, tmp_pa
     job_id = world.submit(params={**SLOW, "stopped": str(tmp_path / "at")}, deadline_s=1000)
     thread = world.start(job_id)
     world.ledger.advance(1_000_000)
-    thread.join(10)
+    thread.join(PATIENCE_S)
     error = world.ledger.get(job_id).error
     assert error is not None
     assert error.code == "deadline_exceeded"
@@ -284,7 +285,7 @@ def test_a_lease_that_another_worker_took_is_left_to_it(world: World, tmp_path: 
         world.ledger.admit(QUEUE)
         taken = world.ledger.claim(job_id, 0, "other", "t2")
     assert (taken.state, taken.fence) == ("ok", 2)
-    thread.join(10)
+    thread.join(PATIENCE_S)
     job = world.ledger.get(job_id)
     assert (job.status, job.fence) == (JobStatus.RUNNING, 2)
     assert world.ledger.counters().get("commits", 0) == 0
@@ -343,7 +344,7 @@ def test_a_model_that_cannot_be_loaded_again_hands_its_steps_back(tmp_path: Path
     batcher = MicroBatcher(process)
     world = World(batcher)
     try:
-        assert process.wait_ready(30)
+        assert process.wait_ready(PATIENCE_S)
         job_id = world.submit(text="hello")
         (tmp_path / "away").touch()
         process.kill()
@@ -371,7 +372,7 @@ def test_a_worker_that_closes_releases_its_step(world: World, batcher: MicroBatc
     job_id = world.submit(params=SLOW)
     thread = world.start(job_id)
     batcher.close(0)
-    thread.join(10)
+    thread.join(PATIENCE_S)
     job = world.ledger.get(job_id)
     assert job.steps[0].status is StepStatus.QUEUED
     assert world.ledger.counters()["released"] == 1
@@ -384,7 +385,7 @@ def test_a_ledger_that_is_away_at_the_end_is_waited_for(world: World) -> None:
     world.ledger.down = True
     time.sleep(1.5)
     world.ledger.down = False
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert world.ledger.get(job_id).status is JobStatus.SUCCEEDED
 
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from shared.errors import ModelProcessDied, StepInterrupted
+from tests.waiting import PATIENCE_S, until
 from tests.workers.resumable_family import undisturbed
-from tests.workers.step_world import until
 from workers.batcher import MicroBatcher
 from workers.model_process import ModelProcess
 from workers.savepoints import Savepoint, Savepoints
@@ -25,7 +25,7 @@ def batcher(saving: ModelProcess) -> Iterator[MicroBatcher]:
     batcher = MicroBatcher(saving, patience_s=0.2)
     yield batcher
     batcher.close()
-    batcher._thread.join(10)
+    batcher._thread.join(PATIENCE_S)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_second_death_is_told_and_the_savepoint_is_left(
     saving.kill()
     until(lambda: len(beginnings(began)) == 2 and ticket.metrics.get("hashes", 0) > 40)
     saving.kill()
-    assert isinstance(ticket.future.exception(20), ModelProcessDied)
+    assert isinstance(ticket.future.exception(PATIENCE_S), ModelProcessDied)
     left = savepoints.newest
     again = submit("a", savepoints=savepoints, steps=100)
     assert left
@@ -146,5 +146,5 @@ def test_what_goes_on_is_judged_by_what_it_does_now(
     until(lambda: ticket.progress > ticket.begun_from)
     closing = threading.Thread(target=batcher.close, args=(40,))
     closing.start()
-    assert isinstance(ticket.future.exception(20), StepInterrupted)
-    closing.join(10)
+    assert isinstance(ticket.future.exception(PATIENCE_S), StepInterrupted)
+    closing.join(PATIENCE_S)

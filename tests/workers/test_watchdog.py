@@ -6,6 +6,7 @@ import time
 import pytest
 
 from shared.queues import BrokerUnavailable
+from tests.waiting import PATIENCE_S
 from workers.watchdog import Watchdog
 
 LIMIT_S = 20.0
@@ -85,9 +86,9 @@ def test_it_looks_until_it_is_stopped() -> None:
     dog = Watchdog(0.2, lambda: True, lambda: True, barked.set)
     thread = threading.Thread(target=dog.run, args=(stop,))
     thread.start()
-    assert barked.wait(20)
+    assert barked.wait(PATIENCE_S)
     stop.set()
-    thread.join(20)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
     barked.clear()
     time.sleep(0.3)

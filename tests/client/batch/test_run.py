@@ -14,6 +14,7 @@ import pytest
 
 from tests.client.batch.conftest import BAD
 from tests.client.conftest import PNG
+from tests.waiting import PATIENCE_S
 
 BATCHES = "/v1/batches"
 RUN = ("batch", "run", "photos", "--kind", "caption", "-o", "out")
@@ -298,7 +299,7 @@ def test_ctrl_c_leaves_the_batch_running(batches, photos, tmp_path):
     while not any(r.path == "/v1/batches/batch_1" for r in batches.service.requests):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out) == (130, "")
     assert err.splitlines()[-1].endswith("to go on: imagemill batch watch batch_1 -o out")
     assert "Traceback" not in err
@@ -309,7 +310,7 @@ def test_bars_on_a_terminal(batches, photos, tmp_path):
     photos("photos/a.png", "photos/b.png")
     terminal, stderr = pty.openpty()
     process = started(batches.service, tmp_path, stderr=stderr)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     os.close(stderr)
     shown = os.read(terminal, 1 << 16).decode()
     os.close(terminal)
