@@ -8,7 +8,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 JOBS ?= 2
-PIP_FLAGS ?= --quiet --disable-pip-version-check
+# Most of what is installed is never imported: what is, Python compiles then.
+PIP_FLAGS ?= --quiet --disable-pip-version-check --no-compile
 
 export PYTHONUNBUFFERED := 1
 

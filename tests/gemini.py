@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.waiting import until
+
 KEY = "test-key-0123456789"
 DELAY_S = 0.05
 
@@ -75,9 +77,7 @@ class Gemini:
 
     def wait_until_idle(self) -> None:
         """Until no request is being answered."""
-        limit = time.monotonic() + 10
-        while self.busy and time.monotonic() < limit:
-            time.sleep(0.01)
+        until(lambda: not self.busy)
 
     def answer(self, request: Request) -> Answer:
         with self.lock:

@@ -18,7 +18,7 @@ from tests.waiting import PATIENCE_S, until
 from workers.training.panorama.landscapes import landscape
 
 SIZE = 64  # of the tiny model
-EPOCHS, BATCHES = 12, 5  # 24 pictures, of which 4 are held out, in batches of 4
+EPOCHS, BATCHES = 6, 5  # 24 pictures, of which 4 are held out, in batches of 4
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ class Counter(Predictor):
 
     Each savepoint writes the hashes since the last one into a part, and a head. Its params:
     `seconds` of a step; `most` samples of a batch for which there is memory; a file `began`, in
-    which each run leaves a line with the step at which it begins.
+    which each run leaves a line with the step at which it begins; `held_after` so many steps a run
+    gets no further, though it goes on to tell and to save, before there is a file `go_on`.
     """
 
     def load(self, checkpoint: Checkpoint) -> None:
@@ -32,12 +33,15 @@ class Counter(Predictor):
         runs = [Run(sample) for sample in batch.samples]
         with Path(batch.params["began"]).open("a") as file:
             file.write("".join(f"{len(run.hashes)}\n" for run in runs))
-        steps = batch.params["steps"]
-        for step in range(len(runs[0].hashes), steps):
-            for run in runs:
-                run.advance()
+        steps, step = batch.params["steps"], len(runs[0].hashes)
+        hold = step + batch.params.get("held_after", steps)
+        while step < steps:
+            if step < hold or Path(batch.params["go_on"]).exists():
+                for run in runs:
+                    run.advance()
+                step += 1
             metrics = [{"hashes": len(run.hashes), "place": i} for i, run in enumerate(runs)]
-            if not monitor.step(step + 1, steps, f"hash {step + 1}", metrics):
+            if not monitor.step(step, steps, f"hash {step}", metrics):
                 return []
             if step == steps // 2:
                 monitor.preview(
@@ -82,9 +86,10 @@ class Run:
         for file in self.files:  # they are kept
             if file.parent == self.folder:
                 file.unlink(missing_ok=True)
-        part = self.folder / f"part-{self.name}-{done:06}-{len(self.hashes) - done}"
-        part.write_text("\n".join(self.hashes[done:]))
-        self.files = [*self.files, part]
+        if fresh := self.hashes[done:]:
+            part = self.folder / f"part-{self.name}-{done:06}-{len(fresh)}"
+            part.write_text("\n".join(fresh))
+            self.files = [*self.files, part]
         head = self.folder / f"head-{self.name}-{len(self.hashes):06}"
         head.write_text(" ".join(file.name for file in self.files))
         return [*self.files, head]

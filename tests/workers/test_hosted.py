@@ -3,7 +3,6 @@
 import base64
 import io
 import pickle
-import time
 import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,7 @@ from shared.errors import (
 )
 from tests import gemini
 from tests.gemini import DELAY_S, KEY, Answer, Gemini, Request, blocked, drawn, refused, said
+from tests.waiting import PATIENCE_S
 from tests.workers.families import Recorder, noise
 from workers.families.hosted import AT_ONCE, Hosted, aspect_ratio
 from workers.hosting.retry import RETRY_INFO, Patience, told_delay_s
@@ -248,7 +248,7 @@ def test_a_jpeg_is_taken_too(server: Gemini, hosted: Hosted) -> None:
     ("answer", "broken"),
     [
         (refused(429, "RESOURCE_EXHAUSTED", QUOTA, retry_delay="4s"), 0),
-        (Answer(after_s=4.0), 1),
+        (Answer(after_s=PATIENCE_S), 1),
     ],
     ids=["waiting", "asking"],
 )
@@ -256,10 +256,8 @@ def test_a_cancel_stops_at_once(
     server: Gemini, hosted: Hosted, answer: Answer, broken: int
 ) -> None:
     server.play(answer)
-    started = time.monotonic()
     assert hosted.predict(Batch("painter", {}, 1, [sample(1)]), Recorder(most=2)) == []
     server.wait_until_idle()
-    assert time.monotonic() - started < 3
     assert (len(server.requests), server.broken) == (1, broken)
 
 

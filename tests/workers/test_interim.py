@@ -1,8 +1,9 @@
 """Steps that leave previews and savepoints, and what comes of them when something is killed."""
 
 import io
+import json
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,10 +49,17 @@ def began(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def job_id(world: World, began: Path, request: pytest.FixtureRequest) -> str:
-    """A job whose steps take a hundredth of a second each, or as long as the test says."""
-    seconds = getattr(request, "param", 0.01)
-    return world.submit(params={"steps": STEPS, "seconds": seconds, "began": str(began)})
+def go_on(tmp_path: Path) -> Path:
+    """What a run waits for."""
+    return tmp_path / "go_on"
+
+
+@pytest.fixture
+def job_id(world: World, began: Path, go_on: Path, request: pytest.FixtureRequest) -> str:
+    """A job whose runs wait after so many steps, of a hundredth of a second each."""
+    params = {"steps": STEPS, "seconds": 0.01, "began": str(began)}
+    held_after = getattr(request, "param", 100)
+    return world.submit(params={**params, "held_after": held_after, "go_on": str(go_on)})
 
 
 def beginnings(began: Path) -> list[int]:
@@ -62,10 +70,14 @@ def keys(world: World, part: str = "") -> list[str]:
     return [key for _, key in list(world.store.objects) if part in key]
 
 
-def await_savepoint(world: World, after: Collection[str] = ()) -> None:
-    """Until a savepoint is stored, and after these objects another one."""
-    until(lambda: set(keys(world, "/savepoint/")) - set(after))
-    until(lambda: keys(world, ".json"))
+def await_savepoint(world: World, beyond: int = 0) -> None:
+    """Until a savepoint of a later step than this is stored, whole."""
+
+    def saved() -> list[float]:
+        manifests = (world.store.get(key) for key in keys(world, "/savepoint/") if ".json" in key)
+        return [STEPS * json.loads(manifest)["progress"] for manifest in manifests]
+
+    until(lambda: max(saved(), default=0) > beyond)
 
 
 def lose_lease(world: World, job_id: str) -> None:
@@ -87,7 +99,9 @@ def check_ended(world: World, job_id: str, began: Path) -> JobRecord:
     return job
 
 
-def test_a_running_step_shows_a_preview_and_its_numbers(world: World, job_id: str) -> None:
+def test_a_running_step_shows_a_preview_and_its_numbers(
+    world: World, job_id: str, go_on: Path
+) -> None:
     thread = world.start(job_id)
     until(lambda: keys(world, "preview"))
     job = world.ledger.get(job_id)
@@ -96,17 +110,19 @@ def test_a_running_step_shows_a_preview_and_its_numbers(world: World, job_id: st
     until(lambda: world.ledger.get(job_id).metrics)
     job = world.ledger.get(job_id)
     assert job.progress == pytest.approx(job.metrics["hashes"] / STEPS, abs=1e-4)
+    go_on.touch()
     thread.join(PATIENCE_S)
     assert keys(world) == [f"jobs/{job_id}/manifest.json"]
 
 
 def test_the_step_of_a_lost_worker_is_gone_on_with(
-    world: World, batcher: MicroBatcher, job_id: str, began: Path
+    world: World, batcher: MicroBatcher, job_id: str, began: Path, go_on: Path
 ) -> None:
     """Though that one has not heard yet that it lost the step, and still writes."""
     thread = world.start(job_id)
     await_savepoint(world)
     lose_lease(world, job_id)
+    go_on.touch()
     other = World(batcher, beside=world)
     other.runner.run(job_id, 0)
     thread.join(PATIENCE_S)
@@ -116,11 +132,17 @@ def test_the_step_of_a_lost_worker_is_gone_on_with(
 
 
 def test_a_step_that_was_handed_back_is_gone_on_with(
-    world: World, batcher: MicroBatcher, saving: ModelProcess, job_id: str, began: Path
+    world: World,
+    batcher: MicroBatcher,
+    saving: ModelProcess,
+    job_id: str,
+    began: Path,
+    go_on: Path,
 ) -> None:
     thread = world.start(job_id)
     await_savepoint(world)
     batcher.close(0)
+    go_on.touch()
     thread.join(PATIENCE_S)
     batcher._thread.join(PATIENCE_S)
     assert keys(world, "/savepoint/")
@@ -134,9 +156,9 @@ def test_a_step_that_was_handed_back_is_gone_on_with(
     fresh.close()
 
 
-@pytest.mark.parametrize("job_id", [0.025], indirect=True)
+@pytest.mark.parametrize("job_id", [20], indirect=True)
 def test_a_model_process_that_dies_often_ends_a_job_that_gets_further(
-    world: World, saving: ModelProcess, job_id: str, began: Path
+    world: World, saving: ModelProcess, job_id: str, began: Path, go_on: Path
 ) -> None:
     """More often than a step has attempts. The worker itself forgives the first death."""
     runs = 0
@@ -145,21 +167,21 @@ def test_a_model_process_that_dies_often_ends_a_job_that_gets_further(
         for _ in range(deaths):
             runs += 1
             until(lambda: len(beginnings(began)) == runs)  # noqa: B023
-            await_savepoint(world, after=keys(world))
+            await_savepoint(world, beyond=beginnings(began)[-1])
             until(lambda: world.ledger._state.jobs[job_id].attempt == 1)
             saving.kill()
         thread.join(PATIENCE_S)
         world.ledger.advance(60_000)
         world.ledger.reap([])
+    go_on.touch()
     world.runner.run(job_id, 0)
     check_ended(world, job_id, began)
     assert beginnings(began) == sorted(beginnings(began))
     assert len(beginnings(began)) == 5
 
 
-@pytest.mark.parametrize("job_id", [0.02], indirect=True)
 def test_while_storage_is_away_the_step_goes_on_without_savepoints(
-    world: World, batcher: MicroBatcher, job_id: str, began: Path
+    world: World, batcher: MicroBatcher, job_id: str, began: Path, go_on: Path
 ) -> None:
     thread = world.start(job_id)
     await_savepoint(world)
@@ -168,8 +190,9 @@ def test_while_storage_is_away_the_step_goes_on_without_savepoints(
     until(lambda: world.ledger.get(job_id).progress > 0.6)  # past its preview, too
     assert set(keys(world)) == before
     world.store.down = False
-    await_savepoint(world, after=before)
+    await_savepoint(world, beyond=round(0.6 * STEPS))
     lose_lease(world, job_id)
+    go_on.touch()
     other = World(batcher, beside=world)
     other.runner.run(job_id, 0)
     thread.join(PATIENCE_S)
@@ -179,11 +202,12 @@ def test_while_storage_is_away_the_step_goes_on_without_savepoints(
 
 
 def test_without_a_whole_savepoint_the_step_begins_anew(
-    world: World, batcher: MicroBatcher, job_id: str, began: Path
+    world: World, batcher: MicroBatcher, job_id: str, began: Path, go_on: Path
 ) -> None:
     thread = world.start(job_id)
     await_savepoint(world)
     batcher.close(0)
+    go_on.touch()
     thread.join(PATIENCE_S)
     batcher._thread.join(PATIENCE_S)
     for key in keys(world, "head-"):
@@ -220,18 +244,22 @@ def test_of_a_step_that_ends_otherwise_nothing_is_left_either(
     assert keys(world) == [f"jobs/{job_id}/manifest.json"]
 
 
-def test_what_cannot_be_erased_costs_the_job_nothing(world: World, job_id: str) -> None:
+def test_what_cannot_be_erased_costs_the_job_nothing(
+    world: World, job_id: str, go_on: Path
+) -> None:
     thread = world.start(job_id)
     await_savepoint(world)
     until(lambda: world.ledger.get(job_id).progress > 0.6)
     world.store.down = True
+    go_on.touch()
     thread.join(PATIENCE_S)
     assert world.ledger.get(job_id).outputs == RESULT
 
 
 def test_a_step_of_another_kind_keeps_no_savepoints(
-    world: World, job_id: str, monkeypatch: pytest.MonkeyPatch
+    world: World, job_id: str, go_on: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    go_on.touch()
     monkeypatch.setattr(TranslateTextStage, "resumes", False)
     threading.Thread(target=world.runner.run, args=(job_id, 0)).start()
     until(lambda: world.ledger.get(job_id).status is JobStatus.SUCCEEDED)
