@@ -9,10 +9,10 @@ from typing import Any
 PATIENCE_S = 240.0
 
 
-def until(condition: Callable[[], Any], what: str = "condition", pause_s: float = 0.05) -> Any:
+def until(condition: Callable[[], Any], what: str = "condition") -> Any:
     """The condition's value once it is true. Raises AssertionError when the patience is over."""
     limit = time.monotonic() + PATIENCE_S
     while not (value := condition()):
         assert time.monotonic() < limit, f"waited in vain: {what}"
-        time.sleep(pause_s)
+        time.sleep(0.02)
     return value
