@@ -8,11 +8,10 @@ from typing import Any
 
 from PIL import Image
 
+from tests.waiting import PATIENCE_S
 from workers.batcher import MicroBatcher
 from workers.model_process import ModelProcess
 from workers.predictor import Checkpoint
-
-START_S = 300  # a full-size model is loaded in less
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def chains(folders: Mapping[str, Path], device: str, number: int = 1) -> Iterato
         batchers = [MicroBatcher(process) for process in processes]
         for process, batcher in zip(processes, batchers, strict=True):
             stack.callback(batcher.close)
-            assert process.wait_ready(START_S)
+            assert process.wait_ready(PATIENCE_S)
         parts = len(folders)
         yield [
             Chain(**dict(zip(folders, batchers[start : start + parts], strict=True)))

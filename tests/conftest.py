@@ -9,10 +9,12 @@ with `store` and `wait_for_object(key)` added.
 import os
 import time
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from deploy.handle import StackHandle
+from deploy.supervisor import StackError
 from shared.errors import NotFound
 from shared.object_store import S3ObjectStore
 from tests.waiting import PATIENCE_S
@@ -30,6 +32,13 @@ class TestedStack(StackHandle):
     @property
     def store(self) -> S3ObjectStore:
         return S3ObjectStore(self.settings)
+
+    def __enter__(self) -> Self:
+        try:
+            return super().__enter__()
+        except StackError:
+            print(self.log_tails())
+            raise
 
     def wait_for_object(self, key: str, timeout_s: float = PATIENCE_S) -> bytes:
         """The bytes under the key, once they are there."""

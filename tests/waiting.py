@@ -6,7 +6,7 @@ from typing import Any
 
 # How long a test waits for anything before it fails. It costs nothing where things go well, and
 # says nothing about how fast they are: a machine that others share may stand still for a while.
-PATIENCE_S = 240.0
+PATIENCE_S = 600.0
 
 
 def until(condition: Callable[[], Any], what: str = "condition") -> Any:

@@ -13,6 +13,7 @@ from api.guard import check_bind
 from shared.errors import SettingsError
 from shared.kind import kinds
 from shared.settings import Settings
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +33,11 @@ assert not [name for name in sys.modules if name.split(".")[0] == "workers"]
 
 def test_importing_the_app_connects_to_nothing_and_loads_no_model_library():
     done = subprocess.run(
-        [sys.executable, "-c", IMPORT_ALONE], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", IMPORT_ALONE],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
 

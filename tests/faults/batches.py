@@ -19,6 +19,7 @@ from tests.faults.cluster import Cluster
 from tests.faults.load import Document, generate, translate
 from tests.faults.oracle import UNDECIDED, Findings
 from tests.faults.scripted import answer, draw
+from tests.waiting import PATIENCE_S
 
 FINALIZING, COMPLETED = BatchStatus.FINALIZING, BatchStatus.COMPLETED
 BAD = "no_such_kind", "duplicate", "no_json"
@@ -60,7 +61,9 @@ class BatchOracle:
         self._cluster = cluster
         self._lines = lines
         self._before = Counter(cluster.ledger.counters())
-        self._http = httpx.Client(base_url=cluster.api_url, timeout=60, follow_redirects=True)
+        self._http = httpx.Client(
+            base_url=cluster.api_url, timeout=PATIENCE_S, follow_redirects=True
+        )
         text = "".join(f"{line.text}\n" for line in lines)
         files = {"file": ("requests.jsonl", text.encode())}
         sent = self._http.post("/v1/files", files=files, data={"purpose": "batch"})

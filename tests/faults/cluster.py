@@ -40,7 +40,6 @@ T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTED = ("-m", "tests.faults.worker")
 REAL = ("-m", "workers", "--device", "cpu")
-START_S = 180.0
 RESTART_S = 1.0  # the longest pause before a part that died is started again
 
 
@@ -112,11 +111,11 @@ class Cluster:
             "IMAGEMILL_S3_ACCESS_KEY": keys.s3_access_key,
             "IMAGEMILL_S3_SECRET_KEY": keys.s3_secret_key,
         }
-        self._supervisor.start([ledger.part, broker.part, s3.part], 1, START_S)
+        self._supervisor.start([ledger.part, broker.part, s3.part], 1, PATIENCE_S)
         self._listener = ports.listen(0)
         parts = [self._api(), self._keeper(), self._reaper()]
         parts += [self._worker(f) for f, number in self._workers.items() for _ in range(number)]
-        self._supervisor.start(parts, 3, START_S)
+        self._supervisor.start(parts, 3, PATIENCE_S)
 
     def close(self) -> None:
         for links in self.links.values():
@@ -137,7 +136,7 @@ class Cluster:
     def add_worker(self, family: str, env: Mapping[str, str] | None = None) -> str:
         """One more worker; its name, once it is up."""
         part = self._worker(family, env)
-        self._supervisor.start([part], 3, START_S)
+        self._supervisor.start([part], 3, PATIENCE_S)
         return part.name
 
     def until(self, condition: Callable[[], T], timeout_s: float = PATIENCE_S, what: str = "") -> T:
@@ -295,7 +294,7 @@ class Cluster:
 
     def redis(self, server: str) -> Any:
         """A client of `ledger` or `broker`."""
-        return redis.Redis.from_url(self._urls[server], decode_responses=True, socket_timeout=5)
+        return redis.Redis.from_url(self._urls[server], decode_responses=True, socket_timeout=30)
 
     @property
     def worker_names(self) -> list[str]:

@@ -170,7 +170,9 @@ class Load:
 
 def upload(url: str, seed: float) -> httpx.Response:
     """What the service says to a small picture."""
-    return httpx.post(f"{url}/v1/files", files={"file": ("picture.png", picture(seed))}, timeout=60)
+    return httpx.post(
+        f"{url}/v1/files", files={"file": ("picture.png", picture(seed))}, timeout=PATIENCE_S
+    )
 
 
 def picture(seed: float = 0, side: int = 24) -> bytes:

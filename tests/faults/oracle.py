@@ -14,6 +14,7 @@ from shared.ledger.inspect import index_errors
 from shared.object_store import ObjectStore
 from tests.faults.cluster import Cluster
 from tests.faults.load import Accepted, Document
+from tests.waiting import PATIENCE_S
 
 LONGEST_CHAIN = 3
 UNDECIDED = ("retries", "released", "lease_expired")  # executions that had to be repeated
@@ -56,7 +57,7 @@ class Oracle:
     def check(self, accepted: list[Accepted]) -> Findings:
         """Compare what was accepted with what the service, its ledger and S3 now hold."""
         found = Findings(jobs=len(accepted))
-        with httpx.Client(base_url=self._cluster.api_url, timeout=60) as http:
+        with httpx.Client(base_url=self._cluster.api_url, timeout=PATIENCE_S) as http:
             with ThreadPoolExecutor(4) as pool:
                 answers = list(pool.map(lambda a: http.get(f"/v1/jobs/{a.job_id}"), accepted))
             listed = _listed(http, {a.key for a in accepted})

@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from tests.waiting import PATIENCE_S
+
 CHUNK = 65_536
 BODY = 1000  # bytes that come at once: more than headers alone
 HOST = "127.0.0.1"
@@ -234,4 +236,4 @@ def _wait(work: Coroutine[Any, Any, None]) -> None:
     with _STARTING:
         if not _THREAD.is_alive():
             _THREAD.start()
-    asyncio.run_coroutine_threadsafe(work, _LOOP).result(10)
+    asyncio.run_coroutine_threadsafe(work, _LOOP).result(PATIENCE_S)

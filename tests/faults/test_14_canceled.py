@@ -119,7 +119,7 @@ def tell_at(cluster, trial, edge, erase=False):
     def spring(_):
         if edge.sender != "api":  # which is held before its answer
             accepted.wait(PATIENCE_S)
-        newest = httpx.get(f"{cluster.api_url}/v1/jobs", params={"limit": 1}, timeout=30)
+        newest = httpx.get(f"{cluster.api_url}/v1/jobs", params={"limit": 1}, timeout=PATIENCE_S)
         said.append(tell(cluster, newest.json()["data"][0]["id"], erase))
 
     reached = cluster.trap(names, edge.server, request, spring, edge.after)
@@ -136,9 +136,11 @@ def tell(cluster, job_id, erase):
     """Cancel or delete the job, and read what is answered."""
     url = f"{cluster.api_url}/v1/jobs/{job_id}"
     if erase:
-        assert httpx.delete(url, timeout=30).status_code == 204
-        assert httpx.get(url, timeout=30).status_code == 404
-    answer = None if erase else httpx.post(f"{url}/cancel", timeout=30).raise_for_status().json()
+        assert httpx.delete(url, timeout=PATIENCE_S).status_code == 204
+        assert httpx.get(url, timeout=PATIENCE_S).status_code == 404
+    answer = (
+        None if erase else httpx.post(f"{url}/cancel", timeout=PATIENCE_S).raise_for_status().json()
+    )
     return Told(job_id, answer, claims(cluster))
 
 

@@ -13,6 +13,7 @@ import pytest
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import ENVIRONMENT, LEASE_S
 from tests.faults.load import generate
+from tests.waiting import PATIENCE_S
 
 WORKERS = {"captioner": 1, "translator": 1, "diffuser": 2}
 HOUR_S = 3600
@@ -36,7 +37,7 @@ def test_nothing_expires_early(tmp_path, row, other):
     with Cluster(tmp_path / "cluster", WORKERS, ENVIRONMENT, own_env=own_env) as cluster:
         for name in cluster.worker_names:
             assert_off(cluster.record(name).started_at / 1000, hours[name])
-        date = httpx.get(f"{cluster.api_url}/healthz", timeout=30).headers["date"]
+        date = httpx.get(f"{cluster.api_url}/healthz", timeout=PATIENCE_S).headers["date"]
         assert_off(parsedate_to_datetime(date).timestamp(), hours["api"])
         for trial in row.trials(cluster, short=1, full=5):
             with trial.load():
@@ -86,7 +87,7 @@ def check_times(job):
 def check_link(job):
     """The link that the API has signed serves the picture."""
     [image] = job["outputs"]["images"]
-    answer = httpx.get(image["url"], follow_redirects=True, timeout=30)
+    answer = httpx.get(image["url"], follow_redirects=True, timeout=PATIENCE_S)
     assert answer.status_code == 200, answer.text
     assert hashlib.sha256(answer.content).hexdigest() == image["sha256"]
 

@@ -14,6 +14,7 @@ import pytest
 from shared.contracts import FileRecord, new_id
 from tests.faults.load import caption
 from tests.hostile import EITHER, REFUSED, TAKEN
+from tests.waiting import PATIENCE_S
 
 TITLE = "bombs, truncated files, polyglots, wrong types, huge EXIF"
 # A picture of MAX_PIXELS takes 400 MB while it is decoded, and a process decodes two at once beside
@@ -42,7 +43,7 @@ def test_the_api_refuses_or_takes_them(cluster, row):
 
         def upload(name):
             parts = {"file": ("picture.png", files[name]())}
-            return name, httpx.post(f"{cluster.api_url}/v1/files", files=parts, timeout=120)
+            return name, httpx.post(f"{cluster.api_url}/v1/files", files=parts, timeout=PATIENCE_S)
 
         with ThreadPoolExecutor(CLIENTS) as pool:
             answers = dict(pool.map(upload, order))

@@ -310,7 +310,7 @@ def test_nothing_is_left_of_a_whole_stack(tmp_path, end):
         parts += psutil.Process(stack.pids["web"]).children()
         assert len(parts) >= 9
         assert {*parts} < {*processes_of(tmp_path)}
-        stack.stop(end, PATIENCE_S)
+        stack.stop(end)
     assert_all_gone(tmp_path)
     until(lambda: not any(map(lives, parts)), f"left behind: {parts}")
 

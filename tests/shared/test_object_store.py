@@ -25,6 +25,7 @@ from shared.s3_streams import BLOCK, PART
 from shared.settings import Settings
 from shared.testing.object_store import MemoryObjectStore
 from tests.faults.proxy import FaultProxy
+from tests.waiting import PATIENCE_S
 
 DATA = b"picture \x00\xff" * 1000
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -342,7 +343,7 @@ def test_a_machine_whose_clock_is_wrong(servers, prefix, offset_s):
         env={**os.environ, **wrong},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     assert abs(int(done.stdout) - time.time() - offset_s) < 60  # it was wrong indeed

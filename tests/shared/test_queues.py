@@ -32,6 +32,7 @@ from shared.queues import (
 from shared.settings import Settings
 from shared.testing.ledger import MemoryLedger
 from tests.shared.ledger.world import new_job
+from tests.waiting import PATIENCE_S
 
 CAPTIONER = "1-interactive.captioner.tiny"
 DIFFUSER = "1-interactive.diffuser.tiny"
@@ -85,7 +86,7 @@ def test_a_consumer_takes_interactive_work_first_and_in_order(app: Celery) -> No
         queues = [app.amqp.queues.select_add(name) for name in (BULK, CAPTIONER)]
         with connection.Consumer(queues, callbacks=[lambda body, m: taken.append(body[0][0])]):
             for _ in range(3):
-                connection.drain_events(timeout=5)
+                connection.drain_events(timeout=PATIENCE_S)
     assert taken == ["first", "second", "bulk"]
 
 

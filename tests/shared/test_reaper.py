@@ -193,7 +193,7 @@ def test_a_backlog_with_slow_workers_causes_no_storm_of_messages(
         with ThreadPoolExecutor(slots) as pool:
             while not stop.is_set():
                 if free.acquire(timeout=0.1):
-                    found = broker.brpop([CAPTIONER], timeout=30)
+                    found = broker.brpop([CAPTIONER], timeout=PATIENCE_S)
                     assert found
                     body = json.loads(base64.b64decode(json.loads(found[1])["body"]))
                     pool.submit(work, body[0][0], free)

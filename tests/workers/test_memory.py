@@ -116,7 +116,7 @@ def group() -> Iterator[Path]:
             if (folder / limit).exists():
                 (folder / limit).write_text(str(256 * 2**20))
                 yield folder
-                end = time.monotonic() + 30
+                end = time.monotonic() + PATIENCE_S
                 while (folder / "cgroup.procs").read_text() and time.monotonic() < end:
                     time.sleep(0.05)
                 folder.rmdir()
@@ -133,11 +133,11 @@ from workers.batcher import MicroBatcher
 from workers.model_process import ModelProcess
 from workers.predictor import Checkpoint
 process = ModelProcess({FAKE!r}, "cpu", [Checkpoint("m", Path("m"), "r1")])
-assert process.wait_ready(60)
+assert process.wait_ready({PATIENCE_S})
 batcher = MicroBatcher(process)
 guilty = batcher.submit("m", {{}}, 2, [{{"do": "eat", "mb": 600}}])
 neighbour = batcher.submit("m", {{}}, 2, [{{"text": "a"}}])
-error = guilty.future.exception(120)
+error = guilty.future.exception({PATIENCE_S})
 print(json.dumps([error.code, error.message, neighbour.result().results[0]["text"]]))
 batcher.close()
 process.close()
@@ -152,7 +152,7 @@ def test_the_kernels_out_of_memory_killer_is_recognised(group: Path) -> None:
         cwd=ROOT,
         text=True,
         check=True,
-        timeout=200,
+        timeout=PATIENCE_S,
     )
     assert json.loads(done.stdout.splitlines()[-1]) == [
         "out_of_memory",

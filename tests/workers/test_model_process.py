@@ -333,7 +333,7 @@ from pathlib import Path
 from workers.model_process import ModelProcess
 from workers.predictor import Batch, Checkpoint
 process = ModelProcess({FAKE!r}, "cpu", [Checkpoint("m", Path("m"), "r1")])
-process.wait_ready(60)
+process.wait_ready({PATIENCE_S})
 process.submit(Batch("m", {{}}, 1, [{{"do": "hang"}}]), print)
 print("pid", process.pid, flush=True)
 time.sleep(60)

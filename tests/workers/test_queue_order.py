@@ -5,6 +5,7 @@ from typing import Any
 
 from shared.ledger.records import Publication
 from shared.queues import broker_app, publish
+from tests.waiting import PATIENCE_S
 from workers.queue_order import HeldFirst
 
 A, B, C = (f"1-interactive.sculptor.{name}" for name in "abc")
@@ -119,5 +120,5 @@ def test_a_consumer_takes_from_the_held_models_first(servers: Any) -> None:
         queues = [app.amqp.queues.select_add(name) for name in (A, B, BULK_A, BULK_B)]
         with connection.Consumer(queues, callbacks=[take]):
             for _ in range(5):
-                connection.drain_events(timeout=5)
+                connection.drain_events(timeout=PATIENCE_S)
     assert taken == [B, B, A, BULK_B, BULK_A]

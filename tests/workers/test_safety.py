@@ -15,6 +15,7 @@ from PIL import Image
 from shared.contracts import ImageOutput, Produced
 from shared.errors import ModelNotAvailable, OutOfMemory, UnexpectedError
 from shared.settings import Settings
+from tests.waiting import PATIENCE_S
 from workers.model_process import ROOT
 from workers.safety import SafetyCheck
 from workers.telemetry import NO_TELEMETRY
@@ -183,7 +184,7 @@ def test_nothing_is_written_down_to_be_reported(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert "open-nsfw" in done.stdout, done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -97,7 +97,7 @@ for _ in range(200):
         )
         for _ in range(2)
     ]
-    assert [worker.wait(120) for worker in workers] == [0, 0]
+    assert [worker.wait(PATIENCE_S) for worker in workers] == [0, 0]
     assert list(folder.iterdir()) == []
 
 
@@ -108,13 +108,13 @@ from workers.model_process import ModelProcess
 from workers.predictor import Batch, Checkpoint
 tempfile.tempdir = sys.argv[1]
 process = ModelProcess({FAKE!r}, "cpu", [Checkpoint("m", Path("m"), "r1")])
-assert process.wait_ready(60)
+assert process.wait_ready({PATIENCE_S})
 pid, codes = process.pid, []
 for bytes in (100_000, 5_000_000, 800_000):
     future = process.submit(
         Batch("m", {{}}, 1, [{{"do": "write", "bytes": bytes}}]), lambda *_: None
     )
-    error = future.exception(60)
+    error = future.exception({PATIENCE_S})
     codes.append(error and [error.code, error.message])
 assert process.pid == pid
 process.close()
@@ -146,7 +146,7 @@ def test_a_full_disk_is_named_and_emptied(folder: Path) -> None:
         cwd=ROOT,
         text=True,
         check=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     full = ["disk_full", "[Errno 28] No space left on device"]
     assert done.stdout.strip().splitlines()[-1] == json.dumps([[None, full, None], []])

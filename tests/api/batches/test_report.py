@@ -11,6 +11,7 @@ from api.batches.report import report
 from shared.batches import BatchProblem
 from shared.contracts import ItemOutput, StepOutput
 from shared.layout import picture_place
+from tests.waiting import PATIENCE_S
 
 NOW = 1_772_366_400_000
 OWN = "document.title='owned'"
@@ -104,7 +105,7 @@ def test_a_browser_runs_nothing_of_it(page, translated, tmp_path):
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     ).stdout
     assert f"<title>{translated} · imagemill</title>" in shown
     assert f'<dd dir="rtl" lang="ar">{ARABIC}</dd>' in shown

@@ -24,6 +24,7 @@ from shared.object_store import S3ObjectStore
 from shared.queues import admit, broker_app
 from shared.settings import Settings
 from tests.shared.ledger.world import new_batch, new_file, new_job
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[3]
 BUCKET = "ledger-tests"
@@ -174,5 +175,5 @@ class System:
             env={**os.environ, **env},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_S,
         )

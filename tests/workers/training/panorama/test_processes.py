@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from shared.errors import ModelProcessDied, OutOfMemory
+from tests.waiting import PATIENCE_S
 from workers.training.panorama.distributed import Peers
 from workers.training.panorama.processes import together
 
@@ -83,7 +84,7 @@ def test_the_others_end_with_the_first() -> None:
         assert first.stdout
         assert first.stdout.readline() == "1 other\n"
         first.kill()
-        first.communicate(timeout=30)
+        first.communicate(timeout=PATIENCE_S)
 
 
 if __name__ == "__main__":  # the first of two
