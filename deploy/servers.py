@@ -102,13 +102,16 @@ def seaweedfs(folder: Path, env: Mapping[str, str], access_key: str, secret_key:
             return False
         return True
 
-    # Its inner servers talk through sockets that it makes in /tmp, whatever TMPDIR says.
-    sockets = [
-        Path(f"/tmp/seaweedfs-{name}-grpc-{number + GRPC_OFFSET}.sock")
-        for name, number in port.items()
-    ]
     env = {**env, **secrets, **limits}
-    return Server(Part("s3", command, env, home, probe, grace_s=5, leaves=sockets), url)
+    leaves = sockets(port["s3"])
+    return Server(Part("s3", command, env, home, probe, grace_s=5, leaves=leaves), url)
+
+
+def sockets(s3_port: int) -> list[Path]:
+    """What SeaweedFS's inner servers talk through: it makes them in /tmp, whatever TMPDIR says,
+    and leaves them there."""
+    first = s3_port - S3_PORTS.index("s3") + GRPC_OFFSET
+    return [Path(f"/tmp/seaweedfs-{name}-grpc-{first + n}.sock") for n, name in enumerate(S3_PORTS)]
 
 
 class Server:

@@ -11,6 +11,7 @@ import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import boto3
 import psutil
@@ -23,6 +24,7 @@ from botocore.exceptions import ClientError
 from deploy.embedded import get_json
 from deploy.handle import ROOT, StackHandle
 from deploy.ports import listen
+from deploy.servers import sockets
 from deploy.supervisor import StackError
 from tests.waiting import PATIENCE_S, until
 
@@ -66,6 +68,14 @@ def processes_of(folder):
 def assert_all_gone(folder):
     """Nothing of the stack runs; what was killed is given a moment to be gone."""
     until(lambda: not processes_of(folder), f"left behind: {processes_of(folder)}")
+
+
+def sockets_left(info):
+    """Those of SeaweedFS in /tmp; they are removed."""
+    left = [path for path in sockets(urlsplit(info["s3_endpoint"]).port) if path.exists()]
+    for path in left:
+        path.unlink()
+    return left
 
 
 @contextmanager
@@ -226,7 +236,9 @@ def test_data_survive_the_stack_and_nothing_else_does(tmp_path, end):
         status = first.stop(end)
         assert status == (-end if end == signal.SIGKILL else 0)
     assert_all_gone(tmp_path)
-    assert (tmp_path / "stack.json").exists() == (end == signal.SIGKILL)
+    killed = end == signal.SIGKILL  # what it cannot remove then
+    assert (tmp_path / "stack.json").exists() == killed
+    assert bool(sockets_left(before)) == killed
     with started(tmp_path, servers_only=True) as second:
         info = second.info
         assert info["s3_secret_key"] == before["s3_secret_key"]
@@ -310,8 +322,10 @@ def test_nothing_is_left_of_a_whole_stack(tmp_path, end):
         parts += psutil.Process(stack.pids["web"]).children()
         assert len(parts) >= 9
         assert {*parts} < {*processes_of(tmp_path)}
+        info = stack.info
         stack.stop(end)
     assert_all_gone(tmp_path)
+    assert bool(sockets_left(info)) == (end == signal.SIGKILL)
     until(lambda: not any(map(lives, parts)), f"left behind: {parts}")
 
 
