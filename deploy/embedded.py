@@ -31,7 +31,7 @@ from shared.errors import SettingsError
 ROOT = Path(__file__).resolve().parents[1]
 PORT_TRIES = 5
 START_TRIES = 5
-# A part that ends is started again at once; these are for one that hangs. A first start on a slow
+# For a part that hangs: one that ends is noticed at once. A first start on a slow
 # disk, all workers together, takes minutes.
 SERVERS_TIMEOUT_S = 120.0
 STACK_TIMEOUT_S = 600.0
